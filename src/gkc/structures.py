@@ -1,0 +1,207 @@
+"""The frozen types that cross room borders: samples, batches, what networks return, what users get.
+
+Arrays are numpy, or torch where a network hands them on; `Array` stands for either. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from gkc.text.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Array = TypeVar("Array")
+
+NONE = -1
+"""Label of a pixel that is none of the vocabulary's classes."""
+
+VOID = -1
+"""Training label of a pixel about which the annotation says nothing at all."""
+
+OTHER = -2
+"""Training label of a pixel that is certainly none of its data set's own classes."""
+
+UNLABELLED = -3
+"""Training label of a pixel outside every annotated region, of unknown class: masks end there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One labelled image.
+
+    `image` uint8 RGB [H, W, 3]; `masks` bool [M, H, W], one region each, later ones on top where they overlap;
+    `categories` int64 [M], class index into the data set's names; `void` bool [H, W], pixels without annotation; `other`
+    bool [H, W], pixels that are certainly of no such class. Any further pixel in no mask is unlabelled.
+    """
+
+    name: str
+    image: npt.NDArray[np.uint8]
+    masks: npt.NDArray[np.bool_]
+    categories: npt.NDArray[np.int64]
+    void: npt.NDArray[np.bool_]
+    other: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch(Generic[Array]):
+    """Samples of one size, ready for a network; classes are indices into the batch's own K `names`.
+
+    `images` float [B, 3, H, W] in 0..1. At a quarter of that size: per image `masks` bool [M, h, w] with `categories`
+    int64 [M], and `labels` int64 [B, h, w], a class, `VOID`, `OTHER` or `UNLABELLED`. `columns` bool [B, K]: classes that compete in
+    an image; `own` bool [B, K]: classes that its data set annotates; `is_complete` bool [B]: whether every region of
+    the image has a mask.
+    """
+
+    names: tuple[str, ...]
+    images: Array
+    masks: tuple[Array, ...]
+    categories: tuple[Array, ...]
+    labels: Array
+    columns: Array
+    own: Array
+    is_complete: Array
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskOutput(Generic[Array]):
+    """What a network of queries and masks returns, raw.
+
+    `mask_logits` [B, Q, h, w]; `class_logits` [B, Q, K + 1], the last column no-object; `queries` [B, Q, D], the
+    embeddings in text space; `dense_logits` [B, K, h', w'] where the network also classifies pixels, else None.
+    `auxiliary` holds the same of earlier decoder layers, first layer first, for training.
+    """
+
+    mask_logits: Array
+    class_logits: Array
+    queries: Array
+    dense_logits: Array | None = None
+    auxiliary: tuple[MaskOutput[Array], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenseOutput(Generic[Array]):
+    """What a per-pixel network returns, raw: `logits` [B, K, h, w]."""
+
+    logits: Array
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """One region of a segmentation of a picture of `size` (H, W).
+
+    `category` indexes the vocabulary, `name` is its name; `score` 0..1; `area` in pixels, `ratio` 0..1 of the picture;
+    `box` (x, y, width, height) in pixels. The region is where `window` [height, width], the part of a label map inside
+    the box, equals `value`: a view, so that a hundred segments of a large picture need no hundred masks.
+    """
+
+    name: str
+    category: int
+    score: float
+    area: int
+    ratio: float
+    box: tuple[int, int, int, int]
+    size: tuple[int, int]
+    window: npt.NDArray[np.integer[Any] | np.bool_] = field(repr=False, compare=False)
+    value: int = field(default=1, repr=False, compare=False)
+
+    @property
+    def crop(self) -> npt.NDArray[np.bool_]:
+        """The region inside its box: bool [height, width]."""
+        return np.asarray(self.window == self.value, np.bool_)
+
+    @property
+    def mask(self) -> npt.NDArray[np.bool_]:
+        """The region in the whole picture: bool [H, W], made anew at every call."""
+        x, y, width, height = self.box
+        mask = np.zeros(self.size, np.bool_)
+        mask[y : y + height, x : x + width] = self.crop
+        return mask
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segmentation:
+    """An image segmented by names.
+
+    `labels` int32 [H, W]: index into `vocabulary`, `NONE` (-1) for none of these; `scores` float32 [H, W] 0..1, the
+    winning class's score; `segments` largest first; `image` the picture as uint8 RGB [H, W, 3].
+    """
+
+    labels: npt.NDArray[np.int32]
+    scores: npt.NDArray[np.float32]
+    segments: tuple[Segment, ...]
+    vocabulary: Vocabulary
+    image: npt.NDArray[np.uint8] = field(repr=False)
+    source: str | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.labels.shape[0], self.labels.shape[1]
+
+    def overlay(self, *, opacity: float = 0.55, legend: bool = True) -> Image.Image:
+        """The picture with its regions coloured, and a legend of names if wanted."""
+        from gkc.viz import overlay
+
+        return overlay(self.image, self.labels, self.vocabulary, opacity=opacity, legend=legend)
+
+    def to_json(self) -> str:
+        """JSON text: size, vocabulary, and per segment name, score, area, ratio, box and run-length mask."""
+        from gkc.formats import to_json
+
+        return to_json(self)
+
+    def to_coco(self, *, image_id: int = 1) -> dict[str, Any]:
+        """A COCO instances document (images, categories, annotations with run-length masks)."""
+        from gkc.formats import to_coco
+
+        return to_coco(self, image_id=image_id)
+
+    def to_panoptic(self, *, image_id: int = 1) -> tuple[Image.Image, dict[str, Any]]:
+        """A COCO panoptic picture (segment id = R + 256 G + 65536 B, 0 = none) and its document."""
+        from gkc.formats import to_panoptic
+
+        return to_panoptic(self, image_id=image_id)
+
+    def to_pipeline(self) -> list[dict[str, Any]]:
+        """A list of {label, score, mask} as Hugging Face's image-segmentation pipeline returns it (mask: PIL, L)."""
+        from gkc.formats import to_pipeline
+
+        return to_pipeline(self)
+
+    def to_supervision(self) -> Any:
+        """`supervision.Detections` of the segments.
+
+        Raises:
+            GkcError: the supervision package is not installed.
+        """
+        from gkc.formats import to_supervision
+
+        return to_supervision(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoSegmentation:
+    """One frame of a segmented video.
+
+    `index` counts frames from 0, `time_s` is the frame's own time stamp in seconds; `tracks` maps a persistent track id
+    to its segment in this frame.
+    """
+
+    index: int
+    time_s: float
+    frame: Segmentation
+    tracks: Mapping[int, Segment]
+
+
+ImageLike = Any
+"""A path, PIL image, numpy array, bytes or binary file object."""
+
+PathLike = str | Path
