@@ -1,0 +1,79 @@
+"""Configurations: frozen dataclasses read from strict YAML.
+
+The defaults live in the dataclasses, beside what they configure; here a file is only checked and turned into one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any, TypeVar
+
+from gkc.errors import ConfigError, MissingExtraError
+
+Config = TypeVar("Config")
+
+
+def read_config(path: Path, kind: type[Config]) -> Config:
+    """The configuration of a YAML file; an unknown key or a wrong type is an error.
+
+    Raises:
+        ConfigError: the file cannot be read, or an entry is wrong; the message names the entry.
+        MissingExtraError: the `train` extra is not installed.
+    """
+    try:
+        import yaml
+    except ImportError as error:
+        raise MissingExtraError("reading a configuration", "train") from error
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error}): give a YAML file") from error
+    return check_config(values, kind, source=str(path))
+
+
+def check_config(values: Any, kind: type[Config], *, source: str) -> Config:
+    """Plain values as a `kind`, checked strictly.
+
+    Raises:
+        ConfigError: an entry is unknown, missing or of the wrong type.
+    """
+    from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+    _forbid_extra(kind, ConfigDict(extra="forbid"))
+    try:
+        return TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise ConfigError(f"{source}: {where}: {first['msg']}") from error
+
+
+def dump_config(config: Any) -> str:
+    """YAML text of a configuration with every default written out."""
+    import yaml
+
+    return yaml.safe_dump(_plain(dataclasses.asdict(config)), sort_keys=False, width=120)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _forbid_extra(kind: Any, setting: Any) -> None:
+    """Set pydantic's strictness on a dataclass and on those inside it."""
+    import typing
+
+    if not dataclasses.is_dataclass(kind):
+        for part in typing.get_args(kind):
+            _forbid_extra(part, setting)
+        return
+    if "__pydantic_config__" in vars(kind):
+        return
+    kind.__pydantic_config__ = setting  # type: ignore[attr-defined]  # pydantic reads this attribute
+    for hint in typing.get_type_hints(kind).values():
+        _forbid_extra(hint, setting)

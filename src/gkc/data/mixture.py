@@ -1,0 +1,122 @@
+"""Batches drawn from several image sets of different names, each image judged by its own set's names alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import IterableDataset
+
+from gkc.data.augment import AugmentConfig, augment, paste, quarter
+from gkc.data.readers import ImageSet
+from gkc.errors import ConfigError
+from gkc.structures import OTHER, UNLABELLED, VOID, Batch, Sample
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One image set of a mixture.
+
+    `weight` is its share of the samples; `negatives` are names of other sets that its regions certainly do not mean, and
+    that compete with its own; `num_distractors`, for a set of very many names, is how many of them compete beside those
+    present in an image (None: all do); `takes_pastes` and `gives_pastes` say whether regions may be pasted into its
+    images, and taken from them.
+    """
+
+    image_set: ImageSet
+    weight: float
+    negatives: tuple[str, ...] = ()
+    num_distractors: int | None = None
+    takes_pastes: bool = False
+    gives_pastes: bool = False
+
+
+class Mixture(IterableDataset[Batch[Tensor]]):
+    """An endless stream of batches; the same seed gives the same stream, from any step on.
+
+    `names` holds the distinct names of all sources; a batch takes those that compete in it.
+    """
+
+    def __init__(
+        self, sources: Sequence[Source], *, batch_size: int, augmentation: AugmentConfig, seed: int,
+        paste_probability: float = 0.5, first_step: int = 0,
+    ) -> None:  # fmt: skip
+        if not sources:
+            raise ConfigError("a mixture needs at least one data set: add one to `data`")
+        self.sources = tuple(sources)
+        self.names = tuple(dict.fromkeys(n for s in sources for n in (*s.image_set.names, *s.negatives)))
+        index = {name: i for i, name in enumerate(self.names)}
+        self._ids = [np.array([index[name] for name in s.image_set.names], np.int64) for s in sources]
+        self._negatives = [np.array([index[name] for name in s.negatives], np.int64) for s in sources]
+        weights = np.array([source.weight for source in sources], float)
+        self._weights = weights / weights.sum()
+        self._givers = [row for row, source in enumerate(sources) if source.gives_pastes]
+        self.batch_size = batch_size
+        self.augmentation = augmentation
+        self.seed = seed
+        self.paste_probability = paste_probability
+        self.first_step = first_step
+
+    def __iter__(self) -> Iterator[Batch[Tensor]]:
+        info = torch.utils.data.get_worker_info()
+        worker, workers = (info.id, info.num_workers) if info else (0, 1)
+        step = self.first_step + worker
+        while True:
+            yield self.batch(step)
+            step += workers
+
+    def batch(self, step: int) -> Batch[Tensor]:
+        """The batch of one step, the same whenever it is asked for."""
+        rng = np.random.default_rng((self.seed, step))
+        rows = rng.choice(len(self.sources), self.batch_size, p=self._weights)
+        samples = [self._draw(int(row), rng) for row in rows]
+        own = np.zeros((self.batch_size, len(self.names)), bool)
+        columns = np.zeros_like(own)
+        for b, (row, sample) in enumerate(zip(rows, samples, strict=True)):
+            ids, limit = self._ids[row], self.sources[row].num_distractors
+            # A set of very many names shows one object an image: whatever else stands there may bear any other name.
+            own[b, sample.categories if limit is not None else ids] = True
+            own[b, sample.categories] = True
+            columns[b, ids if limit is None else rng.choice(ids, min(limit, len(ids)), replace=False)] = True
+            columns[b, self._negatives[row]] = True
+        columns |= own
+        used = np.flatnonzero(columns.any(axis=0))
+        local = np.full(len(self.names), -1, np.int64)
+        local[used] = np.arange(len(used))
+        images = np.stack([sample.image for sample in samples]).transpose(0, 3, 1, 2)
+        samples = [replace(sample, categories=local[sample.categories]) for sample in samples]
+        return Batch(
+            names=tuple(self.names[i] for i in used),
+            images=torch.from_numpy(images.astype(np.float32) / 255),
+            masks=tuple(torch.from_numpy(quarter(sample.masks).copy()) for sample in samples),
+            categories=tuple(torch.from_numpy(sample.categories) for sample in samples),
+            labels=torch.from_numpy(np.stack([_labels(sample) for sample in samples])),
+            columns=torch.from_numpy(columns[:, used]),
+            own=torch.from_numpy(own[:, used]),
+            is_complete=torch.tensor([self.sources[row].image_set.is_complete for row in rows]),
+        )
+
+    def _draw(self, row: int, rng: np.random.Generator) -> Sample:
+        sample = self._view(row, rng)
+        if self.sources[row].takes_pastes and self._givers and rng.random() < self.paste_probability:
+            return paste(self._view(int(rng.choice(self._givers)), rng), sample, rng)
+        return sample
+
+    def _view(self, row: int, rng: np.random.Generator) -> Sample:
+        image_set = self.sources[row].image_set
+        sample = augment(image_set[int(rng.integers(len(image_set)))], self.augmentation, rng)
+        return replace(sample, categories=self._ids[row][sample.categories])
+
+
+def _labels(sample: Sample) -> npt.NDArray[np.int64]:
+    """Label map int64 at a quarter of the size; later masks lie on top."""
+    labels = np.full(sample.void.shape, UNLABELLED, np.int64)
+    labels[sample.other] = OTHER
+    labels[sample.void] = VOID
+    for mask, category in zip(sample.masks, sample.categories, strict=True):
+        labels[mask] = category
+    return quarter(labels)
