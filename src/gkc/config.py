@@ -74,6 +74,6 @@ def _forbid_extra(kind: Any, setting: Any) -> None:
         return
     if "__pydantic_config__" in vars(kind):
         return
-    kind.__pydantic_config__ = setting  # type: ignore[attr-defined]  # pydantic reads this attribute
+    setattr(kind, "__pydantic_config__", setting)  # noqa: B010  # pydantic reads it; no dataclass declares it
     for hint in typing.get_type_hints(kind).values():
         _forbid_extra(hint, setting)

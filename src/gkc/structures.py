@@ -38,8 +38,8 @@ class Sample:
     """One labelled image.
 
     `image` uint8 RGB [H, W, 3]; `masks` bool [M, H, W], one region each, later ones on top where they overlap;
-    `categories` int64 [M], class index into the data set's names; `void` bool [H, W], pixels without annotation; `other`
-    bool [H, W], pixels that are certainly of no such class. Any further pixel in no mask is unlabelled.
+    `categories` int64 [M], class index into the data set's names; `void` bool [H, W], pixels without annotation;
+    `other` bool [H, W], pixels that are certainly of no such class. Any further pixel in no mask is unlabelled.
     """
 
     name: str
@@ -55,9 +55,9 @@ class Batch(Generic[Array]):
     """Samples of one size, ready for a network; classes are indices into the batch's own K `names`.
 
     `images` float [B, 3, H, W] in 0..1. At a quarter of that size: per image `masks` bool [M, h, w] with `categories`
-    int64 [M], and `labels` int64 [B, h, w], a class, `VOID`, `OTHER` or `UNLABELLED`. `columns` bool [B, K]: classes that compete in
-    an image; `own` bool [B, K]: classes that its data set annotates; `is_complete` bool [B]: whether every region of
-    the image has a mask.
+    int64 [M], and `labels` int64 [B, h, w], a class, `VOID`, `OTHER` or `UNLABELLED`. `columns` bool [B, K]: classes
+    that compete in an image; `own` bool [B, K]: classes that its data set annotates; `is_complete` bool [B]: whether
+    every region of the image has a mask.
     """
 
     names: tuple[str, ...]

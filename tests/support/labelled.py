@@ -42,7 +42,8 @@ def write_panoptic_set(folder: Path) -> Path:
     """COCO panoptic: one picture, two segments of one class, a crowd and a void stripe."""
     for part in ("images", "panoptic"):
         (folder / part).mkdir(parents=True)
-    (folder / "classes.json").write_text(json.dumps([{"id": 0, "name": "car", "coco_id": 3}, {"id": 1, "name": "sky", "coco_id": 187}]))
+    rows = [{"id": 0, "name": "car", "coco_id": 3}, {"id": 1, "name": "sky", "coco_id": 187}]
+    (folder / "classes.json").write_text(json.dumps(rows))
     ids = np.zeros((40, 60), np.int32)
     ids[:10], ids[10:20, :30], ids[10:20, 30:], ids[20:30] = 7, 300, 70_000, 9
     coded = np.stack([ids % 256, ids // 256 % 256, ids // 65536], axis=-1).astype(np.uint8)

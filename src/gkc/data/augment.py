@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageEnhance
 
 from gkc.structures import Sample
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +72,7 @@ def paste(source: Sample, target: Sample, rng: np.random.Generator, *, keep: flo
     if not chosen:
         return target
     masks = source.masks[chosen]
-    cover = masks.any(axis=0)
+    cover: npt.NDArray[np.bool_] = np.any(masks, axis=0)
     return replace(
         target,
         image=np.where(cover[..., None], source.image, target.image),
@@ -80,9 +83,9 @@ def paste(source: Sample, target: Sample, rng: np.random.Generator, *, keep: flo
     )
 
 
-def quarter(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+def quarter(maps: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
     """Every fourth pixel of the last two axes, taken near the middle of its cell."""
-    return mask[..., 2::4, 2::4]
+    return maps[..., 2::4, 2::4]
 
 
 def _jitter(image: Image.Image, config: AugmentConfig, rng: np.random.Generator) -> Image.Image:

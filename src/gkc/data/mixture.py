@@ -21,10 +21,10 @@ from gkc.structures import OTHER, UNLABELLED, VOID, Batch, Sample
 class Source:
     """One image set of a mixture.
 
-    `weight` is its share of the samples; `negatives` are names of other sets that its regions certainly do not mean, and
-    that compete with its own; `num_distractors`, for a set of very many names, is how many of them compete beside those
-    present in an image (None: all do); `takes_pastes` and `gives_pastes` say whether regions may be pasted into its
-    images, and taken from them.
+    `weight` is its share of the samples; `negatives` are names of other sets that its regions certainly do not mean,
+    and that compete with its own; `num_distractors`, for a set of very many names, is how many of them compete beside
+    those present in an image (None: all do); `takes_pastes` and `gives_pastes` say whether regions may be pasted into
+    its images, and taken from them.
     """
 
     image_set: ImageSet
@@ -114,7 +114,7 @@ class Mixture(IterableDataset[Batch[Tensor]]):
 
 def _labels(sample: Sample) -> npt.NDArray[np.int64]:
     """Label map int64 at a quarter of the size; later masks lie on top."""
-    labels = np.full(sample.void.shape, UNLABELLED, np.int64)
+    labels: npt.NDArray[np.int64] = np.full(sample.void.shape, UNLABELLED, np.int64)
     labels[sample.other] = OTHER
     labels[sample.void] = VOID
     for mask, category in zip(sample.masks, sample.categories, strict=True):

@@ -189,7 +189,7 @@ class CocoPanopticSet:
             image=image,
             masks=masks,
             categories=np.array([self._by_coco_id[segment["category_id"]] for segment in segments], np.int64),
-            void=~masks.any(axis=0),
+            void=np.logical_not(masks.any(axis=0)),
             other=np.zeros(ids.shape, bool),
         )
 

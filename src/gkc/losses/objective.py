@@ -82,7 +82,7 @@ class MaskObjective:
 
 @dataclass(frozen=True)
 class _Targets:
-    """A batch at N drawn pixels an image: `index` int64 [B, N] into the label map, `labels` [B, N], `masks` [M, N] each."""
+    """A batch at N drawn pixels an image: `index` [B, N] into the label map, `labels` [B, N], `masks` [M, N] each."""
 
     batch: Batch[Tensor]
     index: Tensor

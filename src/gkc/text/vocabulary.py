@@ -168,11 +168,27 @@ def _parse_json(path: Path, text: str) -> Iterator[Category]:
             continue
         if not isinstance(row, dict) or not isinstance(row.get("name"), str):
             raise VocabularyError(f"{path}: entry {row!r} has no name: give text or an object with a name")
-        colour = row.get("colour")
+        synonyms = row.get("synonyms", [])
+        if not isinstance(synonyms, list):
+            raise VocabularyError(f"{path}: the synonyms of {row['name']!r} are no list: give a list of names")
+        entries = [_parse_entry(name) for name in (row["name"], *synonyms)]
         yield Category(
-            name=_parse_entry(row["name"]).name,
-            synonyms=tuple(_parse_entry(s).name for s in row.get("synonyms", ())),
-            is_thing=row.get("isthing"),
-            is_seen=row.get("seen"),
-            colour=None if colour is None else (int(colour[0]), int(colour[1]), int(colour[2])),
+            name=entries[0].name,
+            synonyms=tuple(name for entry in entries for name in entry.names)[1:],
+            is_thing=_flag(row.get("isthing")),
+            is_seen=_flag(row.get("seen")),
+            colour=_colour(path, row.get("colour")),
         )
+
+
+def _flag(value: object) -> bool | None:
+    return None if value is None else bool(value)
+
+
+def _colour(path: Path, value: object) -> tuple[int, int, int] | None:
+    match value:
+        case None:
+            return None
+        case [int(red), int(green), int(blue)] if all(0 <= level <= 255 for level in (red, green, blue)):
+            return red, green, blue
+    raise VocabularyError(f"{path}: {value!r} is no colour: give [red, green, blue], each 0 to 255")

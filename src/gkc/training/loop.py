@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import logging
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from torch.utils.data import DataLoader
 
 from gkc.data.mixture import Mixture
 from gkc.losses.objective import MaskObjective
+from gkc.media import write_atomically
 from gkc.models.gkc import Gkc
 from gkc.structures import Batch
 from gkc.text.bank import TextBank
@@ -74,7 +74,7 @@ def train(
         first = state["step"]
         _log.info("going on from step %d", first)
     mixture.first_step = first
-    batches = iter(DataLoader(mixture, batch_size=None, num_workers=config.num_workers, prefetch_factor=4))
+    batches = iter(DataLoader(mixture, batch_size=None, num_workers=config.num_workers))
     model.train()
     started = time.monotonic()
     for step in range(first, config.steps):
@@ -130,6 +130,4 @@ def save(path: Path, model: nn.Module, averaged: nn.Module, optimizer: torch.opt
         "model": model.state_dict(), "averaged": averaged.state_dict(), "optimizer": optimizer.state_dict(),
         "step": step,
     }  # fmt: skip
-    partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    os.replace(partial, path)
+    write_atomically(path, lambda stream: torch.save(state, stream))

@@ -11,8 +11,9 @@ from torch import nn
 
 @dataclass(frozen=True, kw_only=True)
 class OptimConfig:
-    """AdamW (GKC section 5): `backbone_ratio` scales the trunk's rate; `warmup` steps rise linearly, then a cosine falls
-    to `final_ratio` of the rate.
+    """AdamW (GKC section 5).
+
+    `backbone_ratio` scales the trunk's rate; `warmup` steps rise linearly, then a cosine falls to `final_ratio`.
     """
 
     learning_rate: float = 3e-4

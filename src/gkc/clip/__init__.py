@@ -1,0 +1,1 @@
+"""CLIP: its towers, its tokenizer and the readers of its published files."""

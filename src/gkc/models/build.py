@@ -1,0 +1,115 @@
+"""From configuration to network: one `match` a part."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from gkc.models.base import Backbone, PixelDecoderLike
+from gkc.models.gkc import Gkc
+from gkc.nn.mask_decoder import MaskDecoder
+
+BackboneKind = Literal[
+    "clip-rn50", "clip-rn101", "resnet-50", "resnet-101", "swin-t", "swin-s", "swin-b",
+    "convnext-t", "convnext-s", "convnext-b", "convnext-l",
+    "efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneConfig:
+    """Which trunk, and how much of it stays frozen (EfficientNet-Lite alone)."""
+
+    kind: BackboneKind
+    frozen_stages: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PixelDecoderConfig:
+    """`deformable` is the paper's; `light` is made for CPUs, and its masks have `mask_dim` channels.
+
+    `num_layers` counts attention layers of either.
+    """
+
+    kind: Literal["deformable", "light"] = "deformable"
+    num_layers: int = 6
+    mask_dim: int = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class GkcConfig:
+    """The network of GKC; the defaults are the paper's (section 1)."""
+
+    backbone: BackboneConfig
+    pixel_decoder: PixelDecoderConfig = field(default_factory=PixelDecoderConfig)
+    dim: int = 256
+    num_heads: int = 8
+    num_queries: int = 100
+    num_layers: int = 9
+    ffn_dim: int = 2048
+    text_dim: int = 1024
+    text_space: str = "clip-rn50"
+    with_dense: bool = False
+
+
+def build_backbone(config: BackboneConfig) -> Backbone:
+    """The trunk of a configuration, randomly initialised."""
+    family, _, size = config.kind.partition("-")
+    match family:
+        case "clip":
+            from gkc.clip.resnet import ClipResNet
+
+            return ClipResNet(size)
+        case "resnet":
+            from gkc.nn.backbones import ResNet
+
+            return ResNet(int(size))
+        case "swin":
+            from gkc.nn.backbones import Swin
+
+            return Swin(size)
+        case "convnext":
+            from gkc.nn.backbones import ConvNeXt
+
+            return ConvNeXt(size)
+        case _:
+            from gkc.nn.efficientnet import EfficientNetLite
+
+            return EfficientNetLite(size, frozen_stages=config.frozen_stages)
+
+
+def build_pixel_decoder(config: GkcConfig, channels: Sequence[int]) -> PixelDecoderLike:
+    """The pixel decoder of a configuration for a trunk of these channels."""
+    decoder = config.pixel_decoder
+    match decoder.kind:
+        case "deformable":
+            from gkc.nn.pixel_decoder import PixelDecoder
+
+            return PixelDecoder(channels, dim=config.dim, num_layers=decoder.num_layers)
+        case "light":
+            from gkc.nn.light_pixel_decoder import LightPixelDecoder
+
+            return LightPixelDecoder(
+                channels, dim=config.dim, mask_dim=decoder.mask_dim, num_heads=config.num_heads,
+                num_layers=decoder.num_layers,
+            )  # fmt: skip
+
+
+def build_model(config: GkcConfig, *, with_auxiliary: bool = True) -> Gkc:
+    """The network of a configuration, randomly initialised; see `Gkc` for `with_auxiliary`."""
+    backbone = build_backbone(config.backbone)
+    is_light = config.pixel_decoder.kind == "light"
+    return Gkc(
+        backbone=backbone,
+        pixel_decoder=build_pixel_decoder(config, backbone.channels),
+        mask_decoder=MaskDecoder(
+            dim=config.dim, num_queries=config.num_queries, num_layers=config.num_layers,
+            num_heads=config.num_heads, ffn_dim=config.ffn_dim,
+            mask_dim=config.pixel_decoder.mask_dim if is_light else None, is_thrifty=is_light,
+        ),
+        dim=config.dim,
+        text_dim=config.text_dim,
+        with_dense=config.with_dense,
+        with_auxiliary=with_auxiliary,
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Blocks of networks: no CLIP, no configuration, no data."""

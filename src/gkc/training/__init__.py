@@ -1,0 +1,1 @@
+"""The loop, its configuration and its rates."""
