@@ -14,7 +14,6 @@ import torch
 from onnx import helper, numpy_helper
 from torch import nn
 
-
 # The blended vectors nearly cancel each other, which would blow up the rounding error of int8.
 HALF = ("values",)
 

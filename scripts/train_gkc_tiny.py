@@ -1,4 +1,4 @@
-"""Train the vision part of gkc-tiny, in two stages:
+"""Train the vision part of gkc-tiny, in two stages.
 
     python scripts/train_gkc_tiny.py configs/gkc-tiny-stage1.yaml --data DIR --text DIR --trunk FILE --out stage1
     python scripts/train_gkc_tiny.py configs/gkc-tiny-stage2.yaml --data DIR --text DIR --start stage1 --out stage2
@@ -45,7 +45,9 @@ def main() -> None:
     (arguments.out / "config.yaml").write_text(dump_config(config), encoding="utf-8")
     torch.manual_seed(config.loop.seed)
     mixture = build_mixture(config, arguments.data)
-    encoder = OnnxTextEncoder(arguments.text / "text.onnx", arguments.text / "tokenizer.json", space=config.model.text_space)
+    encoder = OnnxTextEncoder(
+        arguments.text / "text.onnx", arguments.text / "tokenizer.json", space=config.model.text_space
+    )
     vectors = dict(zip(mixture.names, encoder(list(mixture.names)), strict=True))
     model = build_model(config.model)
     if arguments.start is not None:
