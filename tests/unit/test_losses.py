@@ -99,7 +99,8 @@ def _output(**parts):
 
 def test_a_batch_without_regions_still_has_a_gradient():
     output = _output()
-    empty = _batch(torch.zeros(0, 4, 4, dtype=torch.bool), torch.zeros(0, dtype=torch.int64), torch.full((1, 4, 4), VOID))
+    nothing = torch.zeros(0, 4, 4, dtype=torch.bool)
+    empty = _batch(nothing, torch.zeros(0, dtype=torch.int64), torch.full((1, 4, 4), VOID))
     terms = MaskObjective(ObjectiveConfig())(output, empty)
     total = sum(terms.values())
     total.backward()

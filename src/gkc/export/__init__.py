@@ -1,0 +1,1 @@
+"""Trained networks made into graphs and model folders."""

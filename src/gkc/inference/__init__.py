@@ -1,0 +1,1 @@
+"""From networks to results: geometry, scenes, merging, the `Segmenter`."""

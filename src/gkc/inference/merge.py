@@ -1,0 +1,211 @@
+"""Queries, masks and pixels merged into one label map: pure functions of a network's raw output (numpy, batch of one).
+
+Symbols: q queries, c or K classes, S the merged scores; P[q, c] the softmax over classes and "no object" with that
+column dropped, M[q] the mask logits, D[c] the softmax over classes of the dense logits.
+
+    S[c] = (1 - w) * sum_q P[q, c] * sigmoid(M[q]) + w * D[c]          w: `dense_weight`, 0 for the plain GKC rule
+
+Regions (panoptic, instances) are in `gkc.inference.regions`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from gkc.inference.geometry import ImageGeometry
+from gkc.inference.resample import Axis, bilinear, running_winners, winners
+from gkc.inference.settings import Order
+from gkc.structures import MaskOutput
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int32]
+Indices = npt.NDArray[np.intp]
+Output = MaskOutput[Floats]
+
+
+MANY_CLASSES = 64
+"""Above this many, the fast path first draws up a shortlist of the classes that can win somewhere."""
+
+FAINT = 1e-5
+"""A query whose classes together have less probability than this is left out of the fast path."""
+
+CONTENDER = 0.6
+"""A class is shortlisted if on the coarse grid it somewhere reaches this share of the winning score."""
+
+CHUNK = 64
+"""Classes worked on at once, so that no array holds all classes at full size."""
+
+LOWEST = np.float32(-40)
+"""Logits this far below the best count no less: their share is nil, and denormal numbers would slow what follows."""
+
+TINY = 1e-9
+
+
+def semantic(
+    output: Output,
+    geometry: ImageGeometry,
+    size: tuple[int, int] | None = None,
+    *,
+    dense_weight: float = 0.0,
+    upsample: Order = "scores",
+    exact: bool = False,
+) -> tuple[Ints, Floats]:
+    """The class of every pixel and its merged score S: int32 and float32 [H, W], at `size` or the picture's own size.
+
+    Scores are 0 or more, and above 1 only where queries overlap. `upsample` orders the steps: "masks" brings the mask
+    logits to the input's size before the sigmoid (GKC's own order, slow and exact), "scores" merges at the resolution
+    of the masks and upsamples S. `exact` forgoes the short cuts of "scores": faint queries, shortlisted classes.
+    """
+    logits = output.mask_logits[0]
+    probs = class_probs(output)
+    if upsample == "masks":
+        terms = _Terms.of(probs, _masks_at_input(logits, geometry), output, dense_weight, geometry)
+        rows, columns = geometry.axes_from_fitted(size)
+        return running_winners(terms.chunks(), rows, columns)
+    if not exact:
+        lively = probs.sum(1) > FAINT
+        probs, logits = probs[lively], logits[lively]
+    terms = _Terms.of(probs, sigmoid(logits), output, dense_weight, None)
+    rows, columns = geometry.axes((logits.shape[1], logits.shape[2]), size)
+    if exact:
+        return running_winners(terms.chunks(), rows, columns)
+    if probs.shape[1] <= MANY_CLASSES:
+        return winners(terms.merge(slice(None)), rows, columns)
+    chosen = terms.shortlist()
+    labels, scores = winners(terms.merge(chosen), rows, columns)
+    return chosen.astype(np.int32)[labels], scores
+
+
+def class_probs(output: Output) -> Floats:
+    """P [Q, K]: the softmax over classes and no-object, without the no-object column."""
+    return _softmax(output.class_logits[0], axis=1)[:, :-1]
+
+
+def sigmoid(logits: Floats) -> Floats:
+    """1 / (1 + exp(-logits)), logits cut at `LOWEST` and its opposite."""
+    result = np.clip(logits, LOWEST, -LOWEST)
+    np.negative(result, out=result)
+    np.exp(result, out=result)
+    result += 1
+    return np.reciprocal(result, out=result)
+
+
+def _softmax(logits: Floats, axis: int) -> Floats:
+    result: Floats = logits - logits.max(axis, keepdims=True)
+    np.maximum(result, LOWEST, out=result)
+    np.exp(result, out=result)
+    result /= result.sum(axis, keepdims=True)
+    return result
+
+
+def _masks_at_input(logits: Floats, geometry: ImageGeometry) -> Floats:
+    """Mask probabilities [Q, h, w] at the fitted size: logits upsampled to the padded input, cropped, then sigmoid."""
+    return sigmoid(bilinear(logits, *geometry.fitted_axes((logits.shape[1], logits.shape[2]))))
+
+
+@dataclass(frozen=True)
+class _Dense:
+    """w D on its own grid: `exponentials` [K, h', w'] times `scale` [h', w']; the axes lead to the masks' grid."""
+
+    exponentials: Floats
+    scale: Floats
+    rows: Axis
+    columns: Axis
+
+    @classmethod
+    def of(cls, logits: Floats, weight: float, rows: Axis, columns: Axis) -> _Dense:
+        """Softmax over classes of `logits` [K, h', w'], times `weight`."""
+        exponentials = np.empty_like(logits)
+        peak = logits.max(0)
+        total = np.zeros_like(peak)
+        for part in _parts(len(logits)):  # a chunk at a time stays in the processor's cache
+            chunk = logits[part] - peak
+            np.maximum(chunk, LOWEST, out=chunk)
+            total += np.exp(chunk, out=exponentials[part]).sum(0)
+        return cls(exponentials, np.float32(weight) / total, rows, columns)
+
+    def on_masks(self, classes: slice | Indices) -> Floats:
+        """Weighted D [k, h, w] of some classes on the grid of the masks."""
+        _, height, width = self.exponentials.shape
+        chosen = self.exponentials[classes] * self.scale
+        spread = self.rows.matrix(height) @ (chosen @ self.columns.matrix(width).T)
+        return spread.astype(np.float32, copy=False)
+
+    def on_grid(self, classes: slice, height: int, width: int) -> Floats:
+        """Weighted D [k, height, width] of some classes."""
+        chosen = self.exponentials[classes] * self.scale
+        if chosen.shape[1:] == (height, width):
+            return chosen
+        return bilinear(chosen, Axis.resize(chosen.shape[1], height), Axis.resize(chosen.shape[2], width))
+
+
+@dataclass(frozen=True)
+class _Terms:
+    """What S is made of: (1 - w) P as `probs` [Q, K], `masks` [Q, h, w], and w D."""
+
+    probs: Floats
+    masks: Floats
+    dense: _Dense | None
+
+    @classmethod
+    def of(
+        cls, probs: Floats, masks: Floats, output: Output, dense_weight: float, geometry: ImageGeometry | None
+    ) -> _Terms:
+        """The terms on the grid of `masks`: the padded input's, or the fitted size of `geometry`."""
+        if output.dense_logits is None or dense_weight == 0:
+            return cls(probs, masks, None)
+        logits = output.dense_logits[0]
+        _, height, width = logits.shape
+        if geometry is None:
+            axes = Axis.resize(height, masks.shape[1]), Axis.resize(width, masks.shape[2])
+        else:
+            axes = geometry.fitted_axes((height, width))
+        return cls(probs * np.float32(1 - dense_weight), masks, _Dense.of(logits, dense_weight, *axes))
+
+    def merge(self, classes: slice | Indices) -> Floats:
+        """S [k, h, w] of some classes."""
+        count, height, width = self.masks.shape
+        merged = self.probs[:, classes].T @ self.masks.reshape(count, height * width)
+        merged = merged.reshape(-1, height, width)
+        if self.dense is not None:
+            merged += self.dense.on_masks(classes)
+        return merged
+
+    def chunks(self) -> Iterator[tuple[int, Floats]]:
+        """S in chunks of classes: (first class, [k, h, w])."""
+        for part in _parts(self.probs.shape[1]):
+            yield part.start, self.merge(part)
+
+    def shortlist(self) -> Indices:
+        """Ascending indices of the classes that may win somewhere, judged at half the masks' resolution."""
+        masks = _halve(self.masks)
+        count, height, width = masks.shape
+        masks = masks.reshape(count, height * width)
+        top = np.zeros(height * width, np.float32)
+        strength = np.zeros(self.probs.shape[1], np.float32)
+        for part in _parts(len(strength)):
+            merged = self.probs[:, part].T @ masks
+            if self.dense is not None:
+                merged += self.dense.on_grid(part, height, width).reshape(merged.shape)
+            # Later chunks can only raise the top, so an early class is kept too often, never too seldom.
+            np.maximum(top, merged.max(0), out=top)
+            merged *= 1 / (top + TINY)
+            strength[part] = merged.max(1)
+        return np.flatnonzero(strength >= CONTENDER)
+
+
+def _parts(num_classes: int) -> Iterator[slice]:
+    for first in range(0, num_classes, CHUNK):
+        yield slice(first, first + CHUNK)
+
+
+def _halve(masks: Floats) -> Floats:
+    """Means of 2 x 2 cells; the grids of padded inputs have even sides."""
+    rows = masks[:, ::2] + masks[:, 1::2]
+    halved = rows[..., ::2] + rows[..., 1::2]
+    halved *= 0.25
+    return halved

@@ -1,0 +1,80 @@
+"""Label maps cut into segments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from gkc.inference.regions import Region, box_of
+from gkc.inference.resample import stripes
+from gkc.structures import NONE, Segment
+from gkc.text.vocabulary import Vocabulary
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int32]
+
+
+def of_map(ids: Ints, scores: Floats, categories: Sequence[int], vocabulary: Vocabulary) -> tuple[Segment, ...]:
+    """One segment for every id that occurs in `ids` [H, W], largest first; id i is of class `categories[i]`.
+
+    A segment's score is the mean of `scores` [H, W] over it, at most 1.
+    """
+    areas = np.zeros(len(categories) + 1, np.int64)
+    sums = np.zeros(len(categories) + 1)
+    for part in stripes(*ids.shape):
+        shifted = (ids[part] - NONE).ravel()  # NONE becomes 0
+        areas += np.bincount(shifted, minlength=len(areas))
+        sums += np.bincount(shifted, scores[part].ravel(), minlength=len(sums))
+    segments = []
+    for i in np.flatnonzero(areas[1:]).tolist():
+        inside = ids == i
+        x, y, width, height = box_of(inside)
+        area = int(areas[i + 1])
+        segments.append(
+            Segment(
+                name=vocabulary[categories[i]].name,
+                category=categories[i],
+                score=min(1.0, float(sums[i + 1]) / area),
+                area=area,
+                ratio=area / ids.size,
+                box=(x, y, width, height),
+                size=(ids.shape[0], ids.shape[1]),
+                window=ids[y : y + height, x : x + width],
+                value=i,
+            )
+        )
+    return tuple(sorted(segments, key=lambda segment: -segment.area))
+
+
+def of_regions(regions: Iterable[Region], size: tuple[int, int], vocabulary: Vocabulary) -> tuple[Segment, ...]:
+    """One segment for every region of a picture of `size` (H, W), largest first; regions may overlap."""
+    segments = []
+    for region in regions:
+        area = int(np.count_nonzero(region.crop))
+        segments.append(
+            Segment(
+                name=vocabulary[region.category].name,
+                category=region.category,
+                score=region.score,
+                area=area,
+                ratio=area / (size[0] * size[1]),
+                box=region.box,
+                size=size,
+                window=region.crop,
+            )
+        )
+    return tuple(sorted(segments, key=lambda segment: -segment.area))
+
+
+def paint(segments: Iterable[Segment], size: tuple[int, int]) -> tuple[Ints, Floats]:
+    """Labels int32 and scores float32 [H, W] of segments that may overlap: the best score lies on top."""
+    labels = np.full(size, NONE, np.int32)
+    scores = np.zeros(size, np.float32)
+    for segment in sorted(segments, key=lambda segment: segment.score):
+        x, y, width, height = segment.box
+        crop = segment.crop
+        labels[y : y + height, x : x + width][crop] = segment.category
+        scores[y : y + height, x : x + width][crop] = segment.score
+    return labels, scores
