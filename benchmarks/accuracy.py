@@ -1,15 +1,17 @@
 """mIoU of a model on labelled folders: `python benchmarks/accuracy.py --data DIR`.
 
 Semantic, a single pass, no flip, labels compared at the pictures' own size. Both rules are reported: `present` averages
-over the classes with ground truth, `union` also over those that were only predicted.
+over the classes with ground truth, `union` also over those that were only predicted. `--parts` measures instead what
+the queries and the dense classifier do alone and mixed.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import record
@@ -19,6 +21,10 @@ from rich.progress import track
 from gkc import Segmenter, Vocabulary
 from gkc.data.readers import IGNORE, read_json, read_labels
 from gkc.metrics.semantic import SemanticIou
+
+COMMAND = "python benchmarks/accuracy.py --data DIR"
+WEIGHTS = (0.0, 0.3, 0.5, 0.7, 1.0)
+"""Shares of the dense classifier that `--parts` compares."""
 
 VOC_NAMES = (
     "airplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "dining table", "dog",
@@ -43,33 +49,39 @@ CASES = (
 )
 
 
-def evaluate(segmenter: Segmenter, case: Case, data: Path, limit: int | None) -> dict[str, object]:
-    """Scores of one case; pixels of other classes than the names are ignored."""
+def evaluate(segmenters: dict[str, Segmenter], case: Case, data: Path, limit: int | None) -> dict[str, dict[str, Any]]:
+    """Scores of one case for segmenters that share a network; pixels of other classes than the names are ignored."""
     folder = data / case.folder
     classes = [row["name"] for row in read_json(folder / "classes.json")]
     names = list(case.names or classes)
-    lookup = np.full(256, -1, np.int32)
+    lookup = np.full(IGNORE + 1, -1, np.int32)
     for index, name in enumerate(names):
         lookup[classes.index(name)] = index
-    lookup[IGNORE] = -1
     vocabulary = Vocabulary.parse(names)
-    metric = SemanticIou(len(names))
+    metrics = {key: SemanticIou(len(names)) for key in segmenters}
+    encoder = next(iter(segmenters.values()))
     paths = sorted((folder / "labels").glob("*.png"))[:limit]
     started = time.perf_counter()
     for path in track(paths, description=case.name, console=Console(stderr=True)):
         target = lookup[read_labels(path)]
-        metric.update(segmenter(folder / "images" / f"{path.stem}.jpg", vocabulary).labels, target)
-    scores = metric.scores()
-    return {
-        "images": len(paths),
-        "names": len(names),
-        "miou_present": round(scores.miou_present, 4),
-        "miou_union": round(scores.miou_union, 4),
-        "pixel_accuracy": round(scores.pixel_accuracy, 4),
-        "iou": {n: None if np.isnan(v) else round(float(v), 3) for n, v in zip(names, scores.iou, strict=True)},
-        "vocabulary_sha256": vocabulary.sha256,
-        "seconds_per_image": round((time.perf_counter() - started) / len(paths), 4),
-    }
+        scene = encoder.encode(folder / "images" / f"{path.stem}.jpg")
+        for key, segmenter in segmenters.items():
+            metrics[key].update(segmenter.decode(scene, vocabulary).labels, target)
+    seconds = (time.perf_counter() - started) / len(paths)
+    rows = {}
+    for key, metric in metrics.items():
+        scores = metric.scores()
+        rows[key] = {
+            "images": len(paths),
+            "names": len(names),
+            "miou_present": round(scores.miou_present, 4),
+            "miou_union": round(scores.miou_union, 4),
+            "pixel_accuracy": round(scores.pixel_accuracy, 4),
+            "iou": {n: None if np.isnan(v) else round(float(v), 3) for n, v in zip(names, scores.iou, strict=True)},
+            "vocabulary_sha256": vocabulary.sha256,
+            "seconds_per_image": round(seconds, 4),
+        }
+    return rows
 
 
 def main() -> None:
@@ -78,19 +90,31 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", default="gkc-tiny")
     parser.add_argument("--limit", type=int)
-    parser.add_argument("--out", default="accuracy", help="name of the result file")
+    parser.add_argument("--parts", action="store_true")
     arguments = parser.parse_args()
     segmenter = Segmenter.load(arguments.model)
-    rows = {case.name: evaluate(segmenter, case, arguments.data, arguments.limit) for case in CASES}
     console = Console()
+    if arguments.parts:
+        segmenters = {
+            str(weight): Segmenter(
+                segmenter.engine, segmenter.text_encoder, replace(segmenter.settings, dense_weight=weight)
+            )
+            for weight in WEIGHTS
+        }
+        found = {case.name: evaluate(segmenters, case, arguments.data, arguments.limit) for case in CASES}
+        sets = {name: {key: row["miou_present"] for key, row in rows.items()} for name, rows in found.items()}
+        console.print_json(data=sets)
+        weights = [str(weight) for weight in WEIGHTS]
+        record.write("accuracy_parts", f"{COMMAND} --parts", {"weights": weights, "sets": sets})
+        return
+    rows = {case.name: evaluate({"": segmenter}, case, arguments.data, arguments.limit)[""] for case in CASES}
     for name, row in rows.items():
         console.print(
             f"{name:32} {row['images']:4} images  present {row['miou_present']:.3f}  union {row['miou_union']:.3f}  "
             f"pixels {row['pixel_accuracy']:.3f}  {row['seconds_per_image']:.3f} s an image"
         )
-    settings = vars(segmenter.settings)
-    command = "python benchmarks/accuracy.py --data DIR"
-    record.write(arguments.out, command, {"model": arguments.model, "settings": settings, "sets": rows})
+    settings = asdict(segmenter.settings)
+    record.write("accuracy", COMMAND, {"model": arguments.model, "settings": settings, "sets": rows})
 
 
 if __name__ == "__main__":

@@ -10,19 +10,20 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from gkc.config import read_config
 from gkc.engines.onnx import OnnxTextEncoder
 from gkc.export.bundle import write_bundle
 from gkc.export.onnx import measure_parity
-from gkc.inference.geometry import fit
 from gkc.inference.settings import Settings
 from gkc.media import find_images, read_image
 from gkc.models.build import build_model
+from gkc.text.bank import BankCache
+from gkc.text.vocabulary import Vocabulary
 from gkc.training.config import RunConfig
 
 sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
@@ -68,17 +69,13 @@ def main() -> None:
     encoder = OnnxTextEncoder(
         arguments.out / "text.onnx", arguments.out / "tokenizer.json", space=config.model.text_space
     )
-    images = [_prepare(path, settings) for path in find_images([arguments.images])[:8]]
-    rows = measure_parity(model, arguments.out / "vision.onnx", images, encoder(list(NAMES)))
+    pictures = [read_image(path) for path in find_images([arguments.images])]
+    bank = BankCache(encoder)(Vocabulary.parse(NAMES))
+    rows = measure_parity(model, arguments.out / "vision.onnx", pictures, bank, settings)
     record.write(
         "gkc_tiny_export", "python scripts/bundle_gkc_tiny.py --run stage2 --text DIR --images DIR --out DIR",
-        {"images": [row.to_dict() for row in rows]},
+        {"names": list(NAMES), "pictures": [asdict(row) for row in rows]},
     )  # fmt: skip
-
-
-def _prepare(path: Path, settings: Settings) -> Tensor:
-    planes, _ = fit(read_image(path), short_side=settings.short_side, long_side=settings.long_side)
-    return torch.from_numpy(planes)
 
 
 if __name__ == "__main__":

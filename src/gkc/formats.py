@@ -154,7 +154,7 @@ def to_supervision(result: Segmentation) -> Any:
         GkcError: the supervision package is not installed.
     """
     try:
-        import supervision  # type: ignore[import-not-found,unused-ignore]
+        import supervision
     except ImportError as error:
         raise GkcError("to_supervision needs one more package: pip install supervision") from error
     segments = result.segments

@@ -11,7 +11,13 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from support.openai_clip import (
+
+from gkc.clip.archive import read_tensors
+from gkc.clip.load import load_clip
+from gkc.clip.resnet import BLOCKS, CLIP_MEAN, IMAGENET_MEAN, ClipResNet
+from gkc.clip.tokenizer import BPE_FILE, CONTEXT, Tokenizer
+from gkc.errors import ConfigError, ShapeError, WeightsError
+from tests.support.openai_clip import (
     encode_text,
     encode_vit,
     pool_resnet,
@@ -22,12 +28,6 @@ from support.openai_clip import (
     save_archive,
     write_merges,
 )
-
-from gkc.clip.archive import read_tensors
-from gkc.clip.load import load_clip
-from gkc.clip.resnet import CLIP_MEAN, IMAGENET_MEAN, BLOCKS, ClipResNet
-from gkc.clip.tokenizer import BPE_FILE, CONTEXT, Tokenizer
-from gkc.errors import ConfigError, ShapeError, WeightsError
 
 TOLERANCE = 1e-4
 WIDTH, DIM = 128, 48

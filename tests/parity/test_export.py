@@ -15,8 +15,9 @@ from gkc.export.bundle import write_bundle
 from gkc.export.onnx import OUTPUTS, measure_parity
 from gkc.inference.settings import Settings
 from gkc.models.build import build_model
-from support.colour_model import write_colour_model
-from support.small_gkc import LIGHT
+from gkc.text.bank import TextBank
+from tests.support.colour_model import write_colour_model
+from tests.support.small_gkc import LIGHT
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +38,12 @@ def model(folder):
 
 
 def test_the_graph_agrees_with_the_model_at_sizes_it_was_not_traced_at(folder, model):
-    generator = torch.Generator().manual_seed(0)
-    images = [torch.rand(1, 3, h, w, generator=generator) for h, w in ((64, 64), (96, 224), (288, 32))]
-    vectors = np.random.default_rng(0).standard_normal((20, LIGHT.text_dim)).astype(np.float32)
-    for report in measure_parity(model, folder / "vision.onnx", images, vectors):
+    generator = np.random.default_rng(0)
+    pictures = [generator.integers(0, 256, (*size, 3), dtype=np.uint8) for size in ((64, 64), (96, 224), (300, 40))]
+    vectors = generator.standard_normal((20, LIGHT.text_dim)).astype(np.float32)
+    bank = TextBank(vectors=vectors, owner=np.arange(20))
+    settings = Settings(short_side=64, long_side=256, dense_weight=0.5)
+    for report in measure_parity(model, folder / "vision.onnx", pictures, bank, settings):
         assert report.argmax_agreement >= 0.999
         assert max(report.max_difference.values()) < 0.02  # folded constants are rounded once more
 

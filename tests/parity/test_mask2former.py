@@ -2,7 +2,12 @@
 
 import pytest
 import torch
-from support.mask2former import (
+from transformers.models.mask2former.modeling_mask2former import Mask2FormerSinePositionEmbedding
+
+from gkc.nn.mask_decoder import MaskDecoder
+from gkc.nn.pixel_decoder import PixelDecoder
+from gkc.nn.position import sine_position
+from tests.support.mask2former import (
     CHANNELS,
     DIM,
     HEADS,
@@ -13,11 +18,6 @@ from support.mask2former import (
     pixel_decoder_state,
     tiny_oracle,
 )
-from transformers.models.mask2former.modeling_mask2former import Mask2FormerSinePositionEmbedding
-
-from gkc.nn.mask_decoder import MaskDecoder
-from gkc.nn.pixel_decoder import PixelDecoder
-from gkc.nn.position import sine_position
 
 TOLERANCE = 1e-4
 

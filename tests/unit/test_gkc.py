@@ -4,11 +4,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from contracts.model import ModelContract
 from gkc.models.build import build_model
 from gkc.nn.mask_decoder import MaskDecoder
 from gkc.nn.pyramid import PixelFeatures
-from support.small_gkc import DEFORMABLE, LIGHT
+from tests.contracts.model import ModelContract
+from tests.support.small_gkc import DEFORMABLE, LIGHT
 
 
 class TestLightGkc(ModelContract):

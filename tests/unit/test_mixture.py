@@ -7,7 +7,7 @@ from gkc.data.mixture import Mixture, Source
 from gkc.data.readers import CocoInstanceSet, FolderSet
 from gkc.errors import ConfigError
 from gkc.structures import OTHER, UNLABELLED, VOID
-from support.labelled import write_folder_set, write_instance_set
+from tests.support.labelled import write_folder_set, write_instance_set
 
 VIEW = AugmentConfig(crop_size=64)
 

@@ -6,7 +6,7 @@ from PIL import Image
 
 from gkc.data.readers import CocoInstanceSet, CocoPanopticSet, FolderSet, NamedRegionSet
 from gkc.errors import DataError
-from support.labelled import write_folder_set, write_instance_set, write_panoptic_set
+from tests.support.labelled import write_folder_set, write_instance_set, write_panoptic_set
 
 
 def test_a_folder_gives_one_region_a_class_and_keeps_void(tmp_path):

@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -19,8 +20,8 @@ from gkc.text.bank import TextBank
 from gkc.training.config import DataConfig, RunConfig, build_mixture
 from gkc.training.loop import LoopConfig, train
 from gkc.training.optim import OptimConfig, parameter_groups, rate_at
-from support.labelled import COLOURS, write_folder_set
-from support.small_gkc import LIGHT
+from tests.support.labelled import COLOURS, write_folder_set
+from tests.support.small_gkc import LIGHT
 
 RUN = RunConfig(
     model=LIGHT,
@@ -56,15 +57,15 @@ def test_a_stopped_run_goes_on_to_the_same_losses(tmp_path, vectors):
     write_folder_set(tmp_path / "set")
     run(RUN, tmp_path, tmp_path / "whole", vectors)
 
-    class Stopped(Exception):
+    class StoppedError(Exception):
         pass
 
     def stop(_, step):
         if step == 3:
-            raise Stopped
+            raise StoppedError
 
     torch.manual_seed(0)
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         train(
             build_model(LIGHT), build_mixture(RUN, tmp_path), MaskObjective(RUN.objective), vectors,
             tmp_path / "parts", config=RUN.loop, optim=RUN.optim, on_save=stop,
@@ -109,7 +110,7 @@ def test_the_rate_rises_then_falls():
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == rates[9] == pytest.approx(1)
     assert rates[100] == pytest.approx(0.1)
-    assert all(a >= b for a, b in zip(rates[9:], rates[10:], strict=False))
+    assert all(a >= b for a, b in pairwise(rates[9:]))
 
 
 def test_a_configuration_survives_the_file(tmp_path):

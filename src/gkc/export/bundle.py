@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from gkc.export.onnx import export_vision
 from gkc.inference.settings import Settings
@@ -53,7 +53,7 @@ def write_bundle(
         for key, value in model.state_dict().items()
         if not key.startswith("auxiliary_projections.")
     }
-    save_file(state, folder / "weights.safetensors")
+    write_atomically(folder / "weights.safetensors", save(state))
     export_vision(model, folder / "vision.onnx")
     halve_constants(folder / "vision.onnx")
     for file in ("text.onnx", "tokenizer.json"):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,20 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from gkc.engines.onnx import OnnxEngine
+from gkc.engines.torch import TorchEngine
 from gkc.errors import ExportError
+from gkc.inference.geometry import fit
+from gkc.inference.merge import semantic
+from gkc.inference.scene import classify
+from gkc.inference.settings import Settings
+from gkc.media import Picture
 from gkc.models.gkc import Gkc
+from gkc.text.bank import TextBank
 
 Floats = npt.NDArray[np.float32]
+
+LEAST_AGREEMENT = 0.999
 
 OPSET = 18
 _TRACED_SIZE = (256, 320)
@@ -86,49 +97,44 @@ def _export(graph: nn.Module, path: Path, names: list[str]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Parity:
-    """How far an exported graph is from its model on one image.
+    """How far an exported graph is from its model on one picture.
 
-    `max_difference` of each output; `argmax_agreement` 0..1, over pixels and classes of a random vocabulary.
+    `size` of the network's input; `max_difference` of each output; `argmax_agreement` 0..1, the share of the picture's
+    pixels that get the same name.
     """
 
     size: tuple[int, int]
     max_difference: dict[str, float]
     argmax_agreement: float
 
-    def to_dict(self) -> dict[str, object]:
-        """Plain values for a report."""
-        return asdict(self)
 
-
-@torch.no_grad()
-def measure_parity(model: Gkc, path: Path, images: list[Tensor], vectors: Floats) -> list[Parity]:
-    """Torch against ONNX Runtime on images [1, 3, H, W], winners taken among the classes `vectors` [K, D].
+def measure_parity(
+    model: Gkc, path: Path, pictures: Sequence[Picture], bank: TextBank[Floats], settings: Settings
+) -> list[Parity]:
+    """Torch against ONNX Runtime on pictures (uint8 RGB [H, W, 3]), through to the names of their pixels.
 
     Raises:
-        ExportError: fewer than 99.9 % of the pixels agree on some image.
+        ExportError: fewer than 99.9 % of the pixels of some picture agree.
     """
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    graph = VisionGraph(model).eval()
+    engines = (TorchEngine(model, text_space=""), OnnxEngine(path, text_space=""))
     reports = []
-    for image in images:
-        expected = [output.numpy() for output in graph(image)]
-        actual = session.run(None, {"image": image.numpy()})
-        names = OUTPUTS[: len(expected)]
-        difference = {n: float(np.abs(a - e).max()) for n, a, e in zip(names, actual, expected, strict=True)}
-        agreement = float((_winners(actual, vectors) == _winners(expected, vectors)).mean())
-        reports.append(
-            Parity(size=(image.shape[2], image.shape[3]), max_difference=difference, argmax_agreement=agreement)
+    for picture in pictures:
+        planes, geometry = fit(picture, short_side=settings.short_side, long_side=settings.long_side)
+        expected, actual = (engine.encode(planes) for engine in engines)
+        labels = [
+            semantic(classify(features, bank), geometry, dense_weight=settings.dense_weight)[0]
+            for features in (expected, actual)
+        ]
+        report = Parity(
+            size=(planes.shape[2], planes.shape[3]),
+            max_difference={
+                field.name: float(np.abs(getattr(expected, field.name) - getattr(actual, field.name)).max())
+                for field in fields(expected)
+                if getattr(expected, field.name) is not None
+            },
+            argmax_agreement=float((labels[0] == labels[1]).mean()),
         )
-        if agreement < 0.999:
-            raise ExportError(f"the exported graph agrees on {agreement:.2%} of the pixels only: do not use it")
+        if report.argmax_agreement < LEAST_AGREEMENT:
+            raise ExportError(f"the graph agrees on {report.argmax_agreement:.2%} of the pixels only: do not use it")
+        reports.append(report)
     return reports
-
-
-def _winners(outputs: list[Floats], vectors: Floats) -> npt.NDArray[np.int64]:
-    """The class [h, w] that wins at each mask pixel, by queries alone."""
-    queries, no_object, masks = (torch.from_numpy(output)[0] for output in outputs[:3])
-    logits = torch.cat([queries @ torch.from_numpy(vectors).T, no_object.unsqueeze(1)], dim=1)
-    probs = logits.softmax(dim=1)[:, :-1]
-    return torch.einsum("qk,qhw->khw", probs, masks.sigmoid()).argmax(0).numpy()

@@ -10,6 +10,7 @@ Regions (panoptic, instances) are in `gkc.inference.regions`.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gkc.inference.geometry import ImageGeometry
+from gkc.inference.parallel import each
 from gkc.inference.resample import Axis, bilinear, running_winners, winners
 from gkc.inference.settings import Order
 from gkc.structures import MaskOutput
@@ -33,11 +35,17 @@ MANY_CLASSES = 64
 FAINT = 1e-5
 """A query whose classes together have less probability than this is left out of the fast path."""
 
+HALF = 0.45
+"""The share (one half, less a margin) of the best class's probability that a query or a pixel gives a class that wins."""
+
 CONTENDER = 0.6
 """A class is shortlisted if on the coarse grid it somewhere reaches this share of the winning score."""
 
-CHUNK = 64
-"""Classes worked on at once, so that no array holds all classes at full size."""
+FINALISTS = 96
+"""Classes shortlisted at most, the strongest, beside those that win on the coarse grid."""
+
+CHUNK = 32
+"""Classes worked on at once: temporaries stay in the processor's cache, and no array holds all classes at full size."""
 
 LOWEST = np.float32(-40)
 """Logits this far below the best count no less: their share is nil, and denormal numbers would slow what follows."""
@@ -109,38 +117,54 @@ def _masks_at_input(logits: Floats, geometry: ImageGeometry) -> Floats:
 
 @dataclass(frozen=True)
 class _Dense:
-    """w D on its own grid: `exponentials` [K, h', w'] times `scale` [h', w']; the axes lead to the masks' grid."""
+    """w D on its own grid: exp(`logits` [K, h', w'] - `shift` [h', w']).
 
-    exponentials: Floats
-    scale: Floats
+    `best` [K] is the largest probability of each class relative to the best class's there, for a shortlist; `rows` and
+    `columns` lead to the masks' grid.
+    """
+
+    logits: Floats
+    shift: Floats
+    best: Floats
     rows: Axis
     columns: Axis
 
     @classmethod
     def of(cls, logits: Floats, weight: float, rows: Axis, columns: Axis) -> _Dense:
         """Softmax over classes of `logits` [K, h', w'], times `weight`."""
-        exponentials = np.empty_like(logits)
         peak = logits.max(0)
         total = np.zeros_like(peak)
-        for part in _parts(len(logits)):  # a chunk at a time stays in the processor's cache
+        best = np.empty(len(logits), np.float32)
+        adding = threading.Lock()
+
+        def measure(part: slice) -> None:
             chunk = logits[part] - peak
-            np.maximum(chunk, LOWEST, out=chunk)
-            total += np.exp(chunk, out=exponentials[part]).sum(0)
-        return cls(exponentials, np.float32(weight) / total, rows, columns)
+            np.exp(chunk, out=chunk)
+            best[part] = chunk.max((1, 2))
+            here = chunk.sum(0)
+            with adding:
+                np.add(total, here, out=total)
+
+        each(measure, _parts(len(logits)))
+        return cls(logits, peak + np.log(total) - np.log(np.float32(weight)), best, rows, columns)
+
+    def probs(self, classes: slice | Indices) -> Floats:
+        """Weighted D [k, h', w'] of some classes."""
+        probs = self.logits[classes] - self.shift
+        return np.exp(probs, out=probs)
 
     def on_masks(self, classes: slice | Indices) -> Floats:
         """Weighted D [k, h, w] of some classes on the grid of the masks."""
-        _, height, width = self.exponentials.shape
-        chosen = self.exponentials[classes] * self.scale
-        spread = self.rows.matrix(height) @ (chosen @ self.columns.matrix(width).T)
+        _, height, width = self.logits.shape
+        spread = self.rows.matrix(height) @ (self.probs(classes) @ self.columns.matrix(width).T)
         return spread.astype(np.float32, copy=False)
 
-    def on_grid(self, classes: slice, height: int, width: int) -> Floats:
+    def on_grid(self, classes: Indices, height: int, width: int) -> Floats:
         """Weighted D [k, height, width] of some classes."""
-        chosen = self.exponentials[classes] * self.scale
-        if chosen.shape[1:] == (height, width):
-            return chosen
-        return bilinear(chosen, Axis.resize(chosen.shape[1], height), Axis.resize(chosen.shape[2], width))
+        probs = self.probs(classes)
+        if probs.shape[1:] == (height, width):
+            return probs
+        return bilinear(probs, Axis.resize(probs.shape[1], height), Axis.resize(probs.shape[2], width))
 
 
 @dataclass(frozen=True)
@@ -181,21 +205,26 @@ class _Terms:
             yield part.start, self.merge(part)
 
     def shortlist(self) -> Indices:
-        """Ascending indices of the classes that may win somewhere, judged at half the masks' resolution."""
+        """Ascending indices of the classes that may win somewhere: at most `FINALISTS`, and all coarse winners.
+
+        S is a sum over queries and pixels. A class that in every one of them has less than half of what the best class
+        has will hardly win anywhere; that leaves few, whose S is then compared at half the masks' resolution.
+        """
+        likely = (self.probs >= HALF * self.probs.max(1, keepdims=True)).any(0)
+        if self.dense is not None:
+            likely |= self.dense.best >= HALF
+        candidates = np.flatnonzero(likely)
         masks = _halve(self.masks)
         count, height, width = masks.shape
-        masks = masks.reshape(count, height * width)
-        top = np.zeros(height * width, np.float32)
-        strength = np.zeros(self.probs.shape[1], np.float32)
-        for part in _parts(len(strength)):
-            merged = self.probs[:, part].T @ masks
-            if self.dense is not None:
-                merged += self.dense.on_grid(part, height, width).reshape(merged.shape)
-            # Later chunks can only raise the top, so an early class is kept too often, never too seldom.
-            np.maximum(top, merged.max(0), out=top)
-            merged *= 1 / (top + TINY)
-            strength[part] = merged.max(1)
-        return np.flatnonzero(strength >= CONTENDER)
+        merged = self.probs[:, candidates].T @ masks.reshape(count, height * width)
+        if self.dense is not None:
+            merged += self.dense.on_grid(candidates, height, width).reshape(merged.shape)
+        top = merged.max(0)
+        wins = (merged == top).any(1)
+        merged *= 1 / (top + TINY)
+        strength = np.where(wins, 1, merged.max(1))
+        cut = max(CONTENDER, np.sort(strength)[-FINALISTS:][0])
+        return candidates[strength >= cut]
 
 
 def _parts(num_classes: int) -> Iterator[slice]:

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from gkc.inference.parallel import each
+
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
 Indices = npt.NDArray[np.intp]
 
-STRIPE_PIXELS = 1 << 22
-"""Most output pixels worked on at once, so that huge images need no huge temporaries."""
+STRIPE_PIXELS = 1 << 16
+"""Most output pixels worked on at once: temporaries stay in the processor's cache, however large the picture."""
 
 
 @dataclass(frozen=True)
@@ -93,11 +95,14 @@ def winners(grids: Floats, rows: Axis, columns: Axis) -> tuple[Ints, Floats]:
     lead, top = lead.take(columns.low, 1), _mix(top, columns, -1)
     labels = np.empty((len(rows), len(columns)), np.int32)
     values = np.empty((len(rows), len(columns)), np.float32)
-    for part in stripes(*labels.shape):
+
+    def sample(part: slice) -> None:
         band = rows[part]
         labels[part] = lead.take(band.low, 0)
         values[part] = _mix(top, band, -2)
         contest.settle(band, columns, labels[part], values[part])
+
+    each(sample, stripes(*labels.shape))
     return labels, values
 
 
@@ -173,11 +178,14 @@ def running_winners(chunks: Iterable[tuple[int, Floats]], rows: Axis, columns: A
     labels = np.zeros((len(rows), len(columns)), np.int32)
     values = np.full((len(rows), len(columns)), -np.inf, np.float32)
     for first, grids in chunks:
-        for part in stripes(*labels.shape):
+
+        def sample(part: slice, first: int = first, grids: Floats = grids) -> None:
             for k, sampled in enumerate(bilinear(grid, rows[part], columns) for grid in grids):
                 better = sampled > values[part]
                 np.copyto(values[part], sampled, where=better)
                 np.copyto(labels[part], first + k, where=better)
+
+        each(sample, stripes(*labels.shape))
     return labels, values
 
 

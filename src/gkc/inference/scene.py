@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,10 +11,14 @@ import numpy.typing as npt
 from gkc.engines.base import Features
 from gkc.errors import ShapeError
 from gkc.inference.geometry import ImageGeometry
+from gkc.inference.parallel import each
 from gkc.structures import MaskOutput
 from gkc.text.bank import TextBank
 
 Floats = npt.NDArray[np.float32]
+
+CHUNK = 128
+"""Prompts worked on at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +54,9 @@ def classify(features: Features, bank: TextBank[Floats]) -> MaskOutput[Floats]:
     if features.pixels is not None and features.basis is not None:
         channels, height, width = features.pixels.shape
         basis = np.matmul(bank.vectors, features.basis, dtype=np.float32)
-        dense = np.matmul(basis, features.pixels.reshape(channels, height * width), dtype=np.float32)
+        pixels = features.pixels.reshape(channels, height * width)
+        dense = np.empty((len(basis), height * width), np.float32)
+        each(lambda part: np.matmul(basis[part], pixels, out=dense[part]), _parts(len(basis)))
         dense_logits = _pool(dense, bank).reshape(1, -1, height, width)
     return MaskOutput(
         mask_logits=features.mask_logits[None],
@@ -57,6 +64,11 @@ def classify(features: Features, bank: TextBank[Floats]) -> MaskOutput[Floats]:
         queries=features.queries[None],
         dense_logits=dense_logits,
     )
+
+
+def _parts(num_prompts: int) -> Iterator[slice]:
+    for first in range(0, num_prompts, CHUNK):
+        yield slice(first, first + CHUNK)
 
 
 def _pool(logits: Floats, bank: TextBank[Floats]) -> Floats:

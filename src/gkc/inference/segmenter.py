@@ -16,6 +16,7 @@ from gkc import zoo
 from gkc.engines.base import Engine
 from gkc.errors import ConfigError, MissingExtraError
 from gkc.inference import geometry, merge, regions, segments
+from gkc.inference.parallel import one_blas_thread
 from gkc.inference.scene import Scene, classify
 from gkc.inference.settings import Settings, Task
 from gkc.media import MAX_PIXELS, label_of, read_image
@@ -58,6 +59,7 @@ class Segmenter:
                 "use the text encoder that belongs to the model"
             )
         self.engine = engine
+        self.text_encoder = text_encoder
         self.settings = settings or Settings()
         self.max_pixels = max_pixels
         self._bank = BankCache(text_encoder)
@@ -173,16 +175,18 @@ class Segmenter:
         if background is not None:
             contest = Vocabulary((*vocabulary.categories, *as_vocabulary(background).categories))
         threshold = self._threshold(none_of_these)
-        output = classify(scene.features, self._bank(contest))
-        match task:
-            case "semantic":
-                labels, scores, found = self._semantic(scene, output, vocabulary, threshold)
-            case "panoptic":
-                labels, scores, found = self._panoptic(scene, output, contest, len(vocabulary), threshold)
-            case "instance":
-                labels, scores, found = self._instances(scene, output, contest, len(vocabulary), threshold)
-            case _:
-                raise ConfigError(f"no task {task!r}: give one of {', '.join(get_args(Task))}")
+        if task not in get_args(Task):
+            raise ConfigError(f"no task {task!r}: give one of {', '.join(get_args(Task))}")
+        bank = self._bank(contest)
+        with one_blas_thread():
+            output = classify(scene.features, bank)
+            match task:
+                case "semantic":
+                    labels, scores, found = self._semantic(scene, output, vocabulary, threshold)
+                case "panoptic":
+                    labels, scores, found = self._panoptic(scene, output, contest, len(vocabulary), threshold)
+                case "instance":
+                    labels, scores, found = self._instances(scene, output, contest, len(vocabulary), threshold)
         return Segmentation(
             labels=labels,
             scores=scores,
@@ -204,10 +208,11 @@ class Segmenter:
         if len(sizes) != len(scenes):
             raise ConfigError(f"{len(sizes)} target sizes for {len(scenes)} scenes: give one a scene")
         bank = self._bank(as_vocabulary(names))
-        return [
-            self._merge(scene, classify(scene.features, bank), (size[0], size[1]))[0]
-            for scene, size in zip(scenes, sizes, strict=True)
-        ]
+        with one_blas_thread():
+            return [
+                self._merge(scene, classify(scene.features, bank), (size[0], size[1]))[0]
+                for scene, size in zip(scenes, sizes, strict=True)
+            ]
 
     def _threshold(self, none_of_these: float | bool | None) -> float:
         if none_of_these is None or none_of_these is False:

@@ -22,21 +22,19 @@ def of_map(ids: Ints, scores: Floats, categories: Sequence[int], vocabulary: Voc
     A segment's score is the mean of `scores` [H, W] over it, at most 1.
     """
     areas = np.zeros(len(categories) + 1, np.int64)
-    sums = np.zeros(len(categories) + 1)
     for part in stripes(*ids.shape):
-        shifted = (ids[part] - NONE).ravel()  # NONE becomes 0
-        areas += np.bincount(shifted, minlength=len(areas))
-        sums += np.bincount(shifted, scores[part].ravel(), minlength=len(sums))
+        areas += np.bincount((ids[part] - NONE).ravel(), minlength=len(areas))  # NONE counts at 0
     segments = []
     for i in np.flatnonzero(areas[1:]).tolist():
         inside = ids == i
         x, y, width, height = box_of(inside)
         area = int(areas[i + 1])
+        total = sum(float(np.vdot(scores[part], inside[part])) for part in stripes(*ids.shape))
         segments.append(
             Segment(
                 name=vocabulary[categories[i]].name,
                 category=categories[i],
-                score=min(1.0, float(sums[i + 1]) / area),
+                score=min(1.0, total / area),
                 area=area,
                 ratio=area / ids.size,
                 box=(x, y, width, height),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Generic, Protocol
@@ -53,16 +54,29 @@ class TextBank(Generic[Array]):
 
 
 class BankCache:
-    """Text banks from one encoder; a name is encoded once while it stays among the `capacity` last used."""
+    """Text banks from one encoder; a name is encoded once while it stays among the `capacity` last used.
+
+    The last two banks are kept whole, so that many pictures and one vocabulary cost one look. Safe in threads.
+    """
 
     def __init__(self, encoder: TextEncoder, capacity: int = 20_000) -> None:
         self.encoder = encoder
         self._capacity = capacity
         self._vectors: OrderedDict[str, npt.NDArray[np.float32]] = OrderedDict()
+        self._recent: tuple[tuple[Vocabulary, TextBank[npt.NDArray[np.float32]]], ...] = ()
+        self._lock = threading.Lock()
 
     def __call__(self, vocabulary: Vocabulary) -> TextBank[npt.NDArray[np.float32]]:
         """The bank of `vocabulary`: only names not met before go through the encoder."""
-        prompts = vocabulary.prompts
+        for known, bank in self._recent:
+            if known is vocabulary:
+                return bank
+        with self._lock:
+            bank = TextBank(vectors=self._encode(vocabulary.prompts), owner=np.asarray(vocabulary.owner, np.int64))
+            self._recent = ((vocabulary, bank), *self._recent[:1])
+            return bank
+
+    def _encode(self, prompts: tuple[str, ...]) -> npt.NDArray[np.float32]:
         missing = list(dict.fromkeys(name for name in prompts if name not in self._vectors))
         if missing:
             self._vectors.update(zip(missing, self.encoder(missing), strict=True))
@@ -71,4 +85,4 @@ class BankCache:
         vectors = np.stack([self._vectors[name] for name in prompts])
         while len(self._vectors) > self._capacity:
             self._vectors.popitem(last=False)
-        return TextBank(vectors=vectors, owner=np.asarray(vocabulary.owner, np.int64))
+        return vectors

@@ -7,6 +7,7 @@ import json
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from gkc.errors import VocabularyError
@@ -81,22 +82,12 @@ class Vocabulary:
 
     @classmethod
     def read(cls, path: str | Path) -> Vocabulary:
-        """Vocabulary from a file: one class a line (`name|synonym`, `#` starts a comment line), or a JSON list.
-
-        A JSON entry is a string or an object with `name` and, if wanted, `synonyms`, `isthing`, `seen`, `colour`.
+        """Vocabulary from a file, as `read_categories` reads it.
 
         Raises:
             VocabularyError: the file cannot be read or holds no valid list of names.
         """
-        path = Path(path)
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise VocabularyError(f"{path}: cannot be read as UTF-8 text ({error}): check the path") from error
-        if path.suffix == ".json":
-            return cls(tuple(_parse_json(path, text)))
-        lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-        return cls.parse(lines)
+        return cls(tuple(read_categories(path)))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -133,12 +124,51 @@ VocabularyLike = Vocabulary | str | Sequence[str | Category]
 
 
 def as_vocabulary(names: VocabularyLike) -> Vocabulary:
-    """The vocabulary itself, or one parsed from a string or list."""
-    return names if isinstance(names, Vocabulary) else Vocabulary.parse(names)
+    """The vocabulary itself, or one parsed from a string or list; a list given again yields the same object.
+
+    Raises:
+        VocabularyError: as `Vocabulary.parse` raises.
+    """
+    if isinstance(names, Vocabulary):
+        return names
+    if not isinstance(names, Iterable):
+        raise VocabularyError(f"names must be text or a list of names, got {type(names).__name__}")
+    key = names if isinstance(names, str) else tuple(names)
+    try:
+        return _parse_once(key)
+    except TypeError:  # an entry that cannot be hashed is no name: the parser says so
+        return Vocabulary.parse(key)
+
+
+@lru_cache(maxsize=16)
+def _parse_once(names: str | tuple[str | Category, ...]) -> Vocabulary:
+    return Vocabulary.parse(names)
+
+
+def read_categories(path: str | Path) -> list[Category]:
+    """The classes of a file, doubled names kept: one class a line (`name|synonym`, `#` starts a comment line), or JSON.
+
+    A JSON file holds a list of strings, or of objects with `name` and, if wanted, `synonyms`, `isthing`, `seen`,
+    `colour`.
+
+    Raises:
+        VocabularyError: the file cannot be read, or an entry is no name.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
+    except (OSError, UnicodeDecodeError) as error:
+        raise VocabularyError(f"{path}: cannot be read as UTF-8 text ({error}): check the path") from error
+    if path.suffix == ".json":
+        return list(_parse_json(path, text))
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    return [_parse_entry(line) for line in lines]
 
 
 def _clean(name: str) -> str:
     """`name` in composed form, control characters as blanks (joiners inside emoji stay), blanks folded."""
+    if name.isascii() and name.isprintable():
+        return " ".join(name.split())
     composed = unicodedata.normalize("NFC", name)
     return " ".join("".join(" " if unicodedata.category(c) in {"Cc", "Cs"} else c for c in composed).split())
 

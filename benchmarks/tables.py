@@ -1,0 +1,151 @@
+"""Put measured numbers into the pages: `python benchmarks/tables.py` (`--check` only says whether they are up to date).
+
+A table stands between `<!-- NAME -->` and `<!-- /NAME -->`; what is in between comes from results/*.json alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+RESULTS = Path(__file__).parent / "results"
+PAGES = ("README.md", "docs/models/gkc-tiny.md")
+
+
+def result(name: str) -> dict[str, Any]:
+    """One result file."""
+    document: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return document
+
+
+def accuracy() -> str:
+    """Both mIoU rules of every set."""
+    document = result("accuracy")
+    lines = [
+        f"{document['settings']['short_side']} px short side, {document['date']}:",
+        "",
+        "| set | names | images | mIoU present | mIoU union | pixel accuracy |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, row in document["sets"].items():
+        lines.append(
+            f"| {name.split(',')[0]} | {row['names']} | {row['images']} | {row['miou_present']:.3f} | "
+            f"{row['miou_union']:.3f} | {row['pixel_accuracy']:.3f} |"
+        )
+    return "\n".join(lines)
+
+
+def parts() -> str:
+    """What queries and pixels do alone, and mixed."""
+    document = result("accuracy_parts")
+    weights = list(document["weights"])
+    lines = [
+        "| set | " + " | ".join(f"dense weight {weight}" for weight in weights) + " |",
+        "|---" * (len(weights) + 1) + "|",
+    ]
+    for name, row in document["sets"].items():
+        lines.append(f"| {name} | " + " | ".join(f"{row[weight]:.3f}" for weight in weights) + " |")
+    return "\n".join(lines)
+
+
+def speed() -> str:
+    """Every budget and what was measured, on which machine."""
+    document = result("speed")
+    cold, ends, trunk = document["cold_start"], document["end_to_end"], document["trunk"]
+    ratios = ends["ratios"]
+    height, width = trunk["input"]
+    rows = [
+        (f"network / its own trunk, {width}x{height}", f"{trunk['ratio']:.2f} ({trunk['network_ms']:.0f} ms)", "2.2"),
+        (
+            "640x480, 20 names, end to end / network alone",
+            f"{ratios['full_20_to_network']['is']:.2f} ({ends['full_20_ms']:.0f} ms)", "1.5",
+        ),
+        (
+            "847 names / 20 names",
+            f"{ratios['full_847_to_full_20']['is']:.2f} ({ends['full_847_ms']:.0f} ms)", "1.3",
+        ),
+        (
+            "asking an encoded scene again / full call",
+            f"{ratios['requery_20_to_full_20']['is']:.3f} ({ends['requery_20_ms']:.1f} ms)", "0.15",
+        ),
+        ("`gkc segment`, cold start to result", f"{cold['segment_s']:.2f} s", "2 s"),
+        ("`import gkc`", f"{cold['import_s']:.3f} s", "0.3 s"),
+        ("peak memory of `gkc segment`", f"{cold['peak_mb']} MB", "500 MB"),
+        ("all bundled files", f"{document['model_mb']} MB", "50 MB"),
+    ]  # fmt: skip
+    if "install" in document:
+        install = document["install"]
+        rows.append(("base environment with weights", f"{install['size_mb']} MB", "320 MB"))
+        rows.append(("its installation", f"{install['install_s']:.0f} s", "60 s"))
+    lines = [
+        f"{document['processor']}, {document['threads']} threads, {document['date']}:",
+        "",
+        "| what | is | budget |",
+        "|---|---|---|",
+        *(f"| {what} | {value} | {limit} |" for what, value, limit in rows),
+    ]
+    return "\n".join(lines)
+
+
+def classes() -> str:
+    """Which VOC and MSRC names come out best and worst."""
+    document = result("accuracy")
+    lines = []
+    for name, row in document["sets"].items():
+        ranked = sorted((value, key) for key, value in row["iou"].items() if value is not None)
+        best = ", ".join(f"{key} {value:.2f}" for value, key in reversed(ranked[-5:]))
+        worst = ", ".join(f"{key} {value:.2f}" for value, key in ranked[:5])
+        lines.append(f"- {name}: best {best}; worst {worst}.")
+    return "\n".join(lines)
+
+
+def none_of_these() -> str:
+    """The calibrated threshold and what it does on held-out photos."""
+    document = result("none_of_these")
+    held_out = document["held_out"]
+    return (
+        f"Threshold {document['threshold']}: on photos it was not chosen on, it keeps {held_out['kept']:.0%} of the "
+        f"pixels whose class is in the vocabulary and leaves {held_out['left_unnamed']:.0%} of the others unnamed "
+        f"(AUROC {held_out['auroc']:.2f})."
+    )
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "accuracy": accuracy, "parts": parts, "speed": speed, "classes": classes, "none_of_these": none_of_these,
+}  # fmt: skip
+
+
+def filled(text: str) -> str:
+    """A page with every table made anew."""
+
+    def table(match: re.Match[str]) -> str:
+        return f"<!-- {match[1]} -->\n{TABLES[match[1]]()}\n<!-- /{match[1]} -->"
+
+    return re.sub(r"<!-- (\w+) -->.*?<!-- /\1 -->", table, text, flags=re.DOTALL)
+
+
+def main() -> None:
+    """Fill or check the pages."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    arguments = parser.parse_args()
+    stale = []
+    for page in PAGES:
+        path = ROOT / page
+        text = path.read_text(encoding="utf-8")
+        if filled(text) != text:
+            stale.append(page)
+            if not arguments.check:
+                path.write_text(filled(text), encoding="utf-8")
+    if arguments.check and stale:
+        sys.exit(f"numbers differ from benchmarks/results in {', '.join(stale)}: run python benchmarks/tables.py")
+
+
+if __name__ == "__main__":
+    main()
