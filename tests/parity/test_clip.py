@@ -298,7 +298,14 @@ def test_published_vocabulary_gives_published_ids():
     ranks = _read_ranks(Path(os.environ["GKC_CLIP_BPE"]))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for text in ("well_or_well_lid", "door-stuff", "parasol 42!?", "it's a child's toy", "na\u00efve caf\u00e9", "x-ray/CT 3d"):
+        for text in (
+            "well_or_well_lid",
+            "door-stuff",
+            "parasol 42!?",
+            "it's a child's toy",
+            "na\u00efve caf\u00e9",
+            "x-ray/CT 3d",
+        ):
             assert tokenizer([text]).tolist()[0][1:-1] == _merge(text, ranks, letters), text
 
 
@@ -311,7 +318,8 @@ def _bytes_to_letters():
 def _read_ranks(path):
     import gzip
 
-    lines = gzip.open(path).read().decode().split("\n")[1 : 49152 - 256 - 2 + 1]
+    with gzip.open(path) as stream:
+        lines = stream.read().decode().split("\n")[1 : 49152 - 256 - 2 + 1]
     return {tuple(line.split()): rank for rank, line in enumerate(lines)}
 
 
@@ -319,7 +327,9 @@ def _merge(text, ranks, letters):
     """Byte-pair encoding by its definition: the pair of lowest rank is joined until none is known."""
     import re
 
-    order = [letters[byte] for byte in sorted(letters, key=lambda byte: (byte not in range(33, 127), ord(letters[byte])))]
+    order = [
+        letters[byte] for byte in sorted(letters, key=lambda byte: (byte not in range(33, 127), ord(letters[byte])))
+    ]
     vocabulary = [*order, *(letter + "</w>" for letter in order), *("".join(pair) for pair in ranks)]
     ids = []
     for word in re.findall(r"'s|'t|'re|'ve|'m|'ll|'d|[^\W\d_]+|\d|(?:[^\s\w]|_)+", text.lower()):

@@ -129,9 +129,7 @@ _ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
     ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
     ("collections", "OrderedDict"): dict,
-    **{
-        ("torch.jit._pickle", f"build_{kind}list"): _as_list for kind in ("int", "double", "bool", "tensor")
-    },
+    **{("torch.jit._pickle", f"build_{kind}list"): _as_list for kind in ("int", "double", "bool", "tensor")},
 }
 
 

@@ -44,7 +44,7 @@ CONTENDER = 0.6
 FINALISTS = 96
 """Classes shortlisted at most, the strongest, beside those that win on the coarse grid."""
 
-CHUNK = 32
+CHUNK = 64
 """Classes worked on at once: temporaries stay in the processor's cache, and no array holds all classes at full size."""
 
 LOWEST = np.float32(-40)
@@ -132,21 +132,23 @@ class _Dense:
     @classmethod
     def of(cls, logits: Floats, weight: float, rows: Axis, columns: Axis) -> _Dense:
         """Softmax over classes of `logits` [K, h', w'], times `weight`."""
-        peak = logits.max(0)
+        flat = logits.reshape(len(logits), -1)
+        peak = flat.max(0)
         total = np.zeros_like(peak)
-        best = np.empty(len(logits), np.float32)
+        best = np.empty(len(flat), np.float32)
         adding = threading.Lock()
 
         def measure(part: slice) -> None:
-            chunk = logits[part] - peak
+            chunk = flat[part] - peak
             np.exp(chunk, out=chunk)
-            best[part] = chunk.max((1, 2))
+            best[part] = chunk.max(1)
             here = chunk.sum(0)
             with adding:
                 np.add(total, here, out=total)
 
-        each(measure, _parts(len(logits)))
-        return cls(logits, peak + np.log(total) - np.log(np.float32(weight)), best, rows, columns)
+        each(measure, _parts(len(flat)))
+        shift = peak + np.log(total) - np.log(np.float32(weight))
+        return cls(logits, shift.reshape(logits.shape[1:]), best, rows, columns)
 
     def probs(self, classes: slice | Indices) -> Floats:
         """Weighted D [k, h', w'] of some classes."""

@@ -18,7 +18,7 @@ Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
 Indices = npt.NDArray[np.intp]
 
-STRIPE_PIXELS = 1 << 16
+STRIPE_PIXELS = 1 << 17
 """Most output pixels worked on at once: temporaries stay in the processor's cache, however large the picture."""
 
 

@@ -147,9 +147,7 @@ class Segmenter:
             MediaError: the picture cannot be read, or is too large.
         """
         pixels = read_image(image, max_pixels=self.max_pixels)
-        planes, fitted = geometry.fit(
-            pixels, short_side=self.settings.short_side, long_side=self.settings.long_side
-        )
+        planes, fitted = geometry.fit(pixels, short_side=self.settings.short_side, long_side=self.settings.long_side)
         return Scene(features=self.engine.encode(planes), geometry=fitted, image=pixels, source=label_of(image))
 
     def decode(

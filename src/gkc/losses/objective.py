@@ -95,9 +95,7 @@ class _Targets:
         labels = batch.labels.flatten(1)
         noise = torch.rand(labels.shape, device=labels.device)
         index = noise.argsort(dim=1)[:, :num_points] if labels.shape[1] > num_points else noise.argsort(dim=1)
-        masks = [
-            masks.flatten(1)[:, index[b]].to(batch.images.dtype) for b, masks in enumerate(batch.masks)
-        ]
+        masks = [masks.flatten(1)[:, index[b]].to(batch.images.dtype) for b, masks in enumerate(batch.masks)]
         return cls(batch, index, labels.gather(1, index), masks)
 
 

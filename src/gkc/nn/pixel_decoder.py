@@ -68,9 +68,7 @@ class PixelDecoder(nn.Module):
             nn.Sequential(nn.Conv2d(channels, dim, 1), nn.GroupNorm(_NUM_GROUPS, dim)) for channels in reversed(others)
         )
         self.level_embedding = nn.Parameter(torch.randn(_NUM_LEVELS, dim))
-        self.layers = nn.ModuleList(
-            PixelDecoderLayer(dim, num_heads, num_points, ffn_dim) for _ in range(num_layers)
-        )
+        self.layers = nn.ModuleList(PixelDecoderLayer(dim, num_heads, num_points, ffn_dim) for _ in range(num_layers))
         self.lateral = nn.Sequential(nn.Conv2d(finest, dim, 1, bias=False), nn.GroupNorm(_NUM_GROUPS, dim))
         self.smooth = nn.Sequential(
             nn.Conv2d(dim, dim, 3, padding=1, bias=False), nn.GroupNorm(_NUM_GROUPS, dim), nn.ReLU()

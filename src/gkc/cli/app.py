@@ -1,0 +1,83 @@
+"""The program `gkc`: its verbs, and what its exit codes mean.
+
+0: done. 2: the command cannot be carried out, one line on standard error says what to do. 3: done, but for some
+pictures. 130: interrupted. Anything else is a bug, and shows its traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Annotated
+
+import typer
+
+from gkc.cli.doctor import doctor
+from gkc.cli.models import models
+from gkc.cli.names import check
+from gkc.cli.options import SegmentCommand
+from gkc.cli.segment import segment
+from gkc.errors import GkcError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+names = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look after lists of names.")
+
+app.command(cls=SegmentCommand)(segment)
+app.command()(doctor)
+app.command()(models)
+names.command()(check)
+app.add_typer(names, name="names")
+
+
+def main() -> None:
+    """Run the program; what ends it is its exit code."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal of few signs shows the others as codes
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # both are text streams here
+    signal.signal(signal.SIGTERM, _on_terminate)
+    try:
+        app(prog_name="gkc")
+    except GkcError as error:
+        from gkc.cli.terminal import complain
+
+        complain(error)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # whoever read us has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
+        from gkc import __version__
+
+        typer.echo(f"gkc {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def gkc(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Segment pictures by names you choose.
+
+    \b
+    Examples:
+      gkc segment photo.jpg --names "cat|kitten, sofa, wall"
+      gkc names check names.txt
+      gkc doctor
+    """  # noqa: D301  # \b keeps the lines apart in the help
+
+
+def _on_terminate(*_: object) -> None:
+    """End like a program that cleans up, so that no half-written file stays."""
+    sys.exit(143)
