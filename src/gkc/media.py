@@ -78,7 +78,10 @@ def find_images(places: Iterable[str | Path], *, recursive: bool = False) -> lis
         if path.is_file():
             matches = [path]
         elif path.is_dir():
-            matches = _pictures(path.rglob("*") if recursive else path.iterdir())
+            try:
+                matches = _pictures(path.rglob("*") if recursive else path.iterdir())
+            except OSError as error:
+                raise MediaError(path, f"cannot be listed ({error.strerror}): check its permissions") from error
         elif has_magic(str(place)):
             matches = _pictures(Path(match) for match in glob(str(place), recursive=True))  # noqa: PTH207
         else:

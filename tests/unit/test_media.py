@@ -327,3 +327,12 @@ class TestWriting:
         with pytest.raises(GkcError) as error:
             write_image(tmp_path / "a", RAMP)
         assert "\n" not in str(error.value)
+
+
+def test_a_folder_that_cannot_be_listed_is_one_clear_line(tmp_path, monkeypatch):
+    def refuse(self):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(MediaError, match="cannot be listed"):
+        find_images([tmp_path])

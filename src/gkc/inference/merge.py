@@ -36,7 +36,7 @@ FAINT = 1e-5
 """A query whose classes together have less probability than this is left out of the fast path."""
 
 HALF = 0.45
-"""The share (one half, less a margin) of the best class's probability that a query or a pixel gives a class that wins."""
+"""The share (one half, less a margin) of its best class's probability that a query or pixel gives a class that wins."""
 
 CONTENDER = 0.6
 """A class is shortlisted if on the coarse grid it somewhere reaches this share of the winning score."""
@@ -45,7 +45,10 @@ FINALISTS = 96
 """Classes shortlisted at most, the strongest, beside those that win on the coarse grid."""
 
 CHUNK = 64
-"""Classes worked on at once: temporaries stay in the processor's cache, and no array holds all classes at full size."""
+"""Classes worked on at once: temporaries stay in the processor's cache, and no array holds all classes in full."""
+
+QUERIES = 16
+"""Queries worked on at once."""
 
 LOWEST = np.float32(-40)
 """Logits this far below the best count no less: their share is nil, and denormal numbers would slow what follows."""
@@ -74,10 +77,10 @@ def semantic(
         terms = _Terms.of(probs, _masks_at_input(logits, geometry), output, dense_weight, geometry)
         rows, columns = geometry.axes_from_fitted(size)
         return running_winners(terms.chunks(), rows, columns)
-    if not exact:
-        lively = probs.sum(1) > FAINT
-        probs, logits = probs[lively], logits[lively]
-    terms = _Terms.of(probs, sigmoid(logits), output, dense_weight, None)
+    lively = np.flatnonzero(probs.sum(1) > (-1 if exact else FAINT))
+    masks = np.empty((len(lively), *logits.shape[1:]), np.float32)
+    each(lambda part: sigmoid(logits[lively[part]], out=masks[part]), _parts(len(lively), QUERIES))
+    terms = _Terms.of(probs[lively], masks, output, dense_weight, None)
     rows, columns = geometry.axes((logits.shape[1], logits.shape[2]), size)
     if exact:
         return running_winners(terms.chunks(), rows, columns)
@@ -93,9 +96,9 @@ def class_probs(output: Output) -> Floats:
     return _softmax(output.class_logits[0], axis=1)[:, :-1]
 
 
-def sigmoid(logits: Floats) -> Floats:
+def sigmoid(logits: Floats, out: Floats | None = None) -> Floats:
     """1 / (1 + exp(-logits)), logits cut at `LOWEST` and its opposite."""
-    result = np.clip(logits, LOWEST, -LOWEST)
+    result = np.clip(logits, LOWEST, -LOWEST, out=out)
     np.negative(result, out=result)
     np.exp(result, out=result)
     result += 1
@@ -152,7 +155,7 @@ class _Dense:
 
     def probs(self, classes: slice | Indices) -> Floats:
         """Weighted D [k, h', w'] of some classes."""
-        probs = self.logits[classes] - self.shift
+        probs: Floats = self.logits[classes] - self.shift
         return np.exp(probs, out=probs)
 
     def on_masks(self, classes: slice | Indices) -> Floats:
@@ -218,20 +221,27 @@ class _Terms:
         candidates = np.flatnonzero(likely)
         masks = _halve(self.masks)
         count, height, width = masks.shape
-        merged = self.probs[:, candidates].T @ masks.reshape(count, height * width)
-        if self.dense is not None:
-            merged += self.dense.on_grid(candidates, height, width).reshape(merged.shape)
+        masks = masks.reshape(count, height * width)
+        merged = np.empty((len(candidates), height * width), np.float32)
+
+        def merge(part: slice) -> None:
+            classes = candidates[part]
+            np.matmul(self.probs[:, classes].T, masks, out=merged[part])
+            if self.dense is not None:
+                merged[part] += self.dense.on_grid(classes, height, width).reshape(len(classes), -1)
+
+        each(merge, _parts(len(candidates)))
         top = merged.max(0)
         wins = (merged == top).any(1)
         merged *= 1 / (top + TINY)
         strength = np.where(wins, 1, merged.max(1))
-        cut = max(CONTENDER, np.sort(strength)[-FINALISTS:][0])
-        return candidates[strength >= cut]
+        cut = max(CONTENDER, float(np.sort(strength)[-FINALISTS:][0]))
+        return np.asarray(candidates[strength >= cut], np.intp)
 
 
-def _parts(num_classes: int) -> Iterator[slice]:
-    for first in range(0, num_classes, CHUNK):
-        yield slice(first, first + CHUNK)
+def _parts(count: int, chunk: int = CHUNK) -> Iterator[slice]:
+    for first in range(0, count, chunk):
+        yield slice(first, first + chunk)
 
 
 def _halve(masks: Floats) -> Floats:

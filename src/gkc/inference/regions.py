@@ -39,8 +39,9 @@ def panoptic(
     """Regions that do not overlap: ids int32 [H, W] (NONE where no region), scores float32 [H, W], and classes per id.
 
     Queries whose best class beats "no object" and `min_score` compete for pixels by class probability times mask
-    probability; one that wins fewer than `min_overlap` times its mask's pixels is dropped. A class whose `apart` is False (stuff)
-    gathers its queries in one region. Scores are the winner's class times mask probability, also where no region is.
+    probability; one that wins fewer than `min_overlap` times its mask's pixels is dropped. A class whose `apart` is
+    False (stuff) gathers its queries in one region. Scores are the winner's class times mask probability, also where no
+    region is.
     """
     probs = class_probs(output)
     best = probs.max(1)

@@ -63,9 +63,9 @@ def bilinear(grids: Floats, rows: Axis, columns: Axis) -> Floats:
     return _mix(_mix(grids, columns, -1), rows, -2)
 
 
-def _mix(grids: Floats, axis: Axis, dimension: int) -> Floats:
-    low = grids.take(axis.low, dimension)
-    step = grids.take(axis.high, dimension)
+def _mix(grids: Floats, axis: Axis, dimension: int, out: Floats | None = None) -> Floats:
+    low = np.take(grids, axis.low, dimension, out=out, mode="clip")
+    step = np.take(grids, axis.high, dimension, mode="clip")
     step -= low
     step *= axis.fraction[:, None] if dimension == -2 else axis.fraction
     low += step
@@ -93,14 +93,15 @@ def winners(grids: Floats, rows: Axis, columns: Axis) -> tuple[Ints, Floats]:
     top = flat.max(0).reshape(height, width)
     contest = _Contest.of(flat, lead)
     lead, top = lead.take(columns.low, 1), _mix(top, columns, -1)
+    cells = contest.cell.take(columns.low, 1)
     labels = np.empty((len(rows), len(columns)), np.int32)
     values = np.empty((len(rows), len(columns)), np.float32)
 
     def sample(part: slice) -> None:
         band = rows[part]
-        labels[part] = lead.take(band.low, 0)
-        values[part] = _mix(top, band, -2)
-        contest.settle(band, columns, labels[part], values[part])
+        np.take(lead, band.low, 0, out=labels[part], mode="clip")
+        _mix(top, band, -2, out=values[part])
+        contest.settle(cells.take(band.low, 0), band, columns, labels[part], values[part])
 
     each(sample, stripes(*labels.shape))
     return labels, values
@@ -115,7 +116,7 @@ class _Contest:
     [4, T, C], their values at the corners: top left, top right, bottom left, bottom right.
     """
 
-    cell: Indices
+    cell: Ints
     count: Indices
     candidates: Ints
     corners: Floats
@@ -129,7 +130,7 @@ class _Contest:
         disputed |= lead != lead[below]
         disputed |= lead != lead[below][:, right]
         y, x = np.nonzero(disputed)
-        cell = np.full(lead.shape, len(y), np.intp)
+        cell = np.full(lead.shape, len(y), np.int32)
         cell[y, x] = np.arange(len(y))
         points = np.stack([y * width + x, y * width + right[x], below[y] * width + x, below[y] * width + right[x]])
         values = flat.take(points, 1)  # [K, 4, C]
@@ -142,13 +143,15 @@ class _Contest:
         corners = values[candidates, :, np.arange(len(y))]  # [T, C, 4]
         return cls(cell, count, candidates, np.ascontiguousarray(np.moveaxis(corners, -1, 0)))
 
-    def settle(self, rows: Axis, columns: Axis, labels: Ints, values: Floats) -> None:
-        """Write winner and value of every sample inside a disputed cell into `labels` and `values` [H, W]."""
-        cell = self.cell.take(columns.low, 1).take(rows.low, 0).ravel()
-        sample = np.flatnonzero(cell < len(self.count))
+    def settle(self, cells: Ints, rows: Axis, columns: Axis, labels: Ints, values: Floats) -> None:
+        """Write winner and value of every sample inside a disputed cell into `labels` and `values` [H, W].
+
+        `cells` [H, W] is `cell` at the samples.
+        """
+        sample = np.flatnonzero(cells < len(self.count))
         if not len(sample):
             return
-        cell = cell[sample]
+        cell = cells.ravel()[sample].astype(np.intp)  # indexing by any other type costs a conversion each time
         y = sample // len(columns)
         down, along = rows.fraction[y], columns.fraction[sample - y * len(columns)]
         flat_labels, flat_values = labels.reshape(-1), values.reshape(-1)

@@ -53,10 +53,9 @@ def classify(features: Features, bank: TextBank[Floats]) -> MaskOutput[Floats]:
     dense_logits = None
     if features.pixels is not None and features.basis is not None:
         channels, height, width = features.pixels.shape
-        basis = np.matmul(bank.vectors, features.basis, dtype=np.float32)
-        pixels = features.pixels.reshape(channels, height * width)
-        dense = np.empty((len(basis), height * width), np.float32)
-        each(lambda part: np.matmul(basis[part], pixels, out=dense[part]), _parts(len(basis)))
+        basis, pixels = features.basis, features.pixels.reshape(channels, height * width)
+        dense = np.empty((len(bank.vectors), height * width), np.float32)
+        each(lambda part: np.matmul(bank.vectors[part] @ basis, pixels, out=dense[part]), _parts(len(dense)))
         dense_logits = _pool(dense, bank).reshape(1, -1, height, width)
     return MaskOutput(
         mask_logits=features.mask_logits[None],

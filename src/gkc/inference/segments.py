@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from gkc.inference.parallel import each
 from gkc.inference.regions import Region, box_of
 from gkc.inference.resample import stripes
 from gkc.structures import NONE, Segment
@@ -21,14 +22,12 @@ def of_map(ids: Ints, scores: Floats, categories: Sequence[int], vocabulary: Voc
 
     A segment's score is the mean of `scores` [H, W] over it, at most 1.
     """
-    areas = np.zeros(len(categories) + 1, np.int64)
-    for part in stripes(*ids.shape):
-        areas += np.bincount((ids[part] - NONE).ravel(), minlength=len(areas))  # NONE counts at 0
-    segments = []
-    for i in np.flatnonzero(areas[1:]).tolist():
+    segments: list[Segment] = []
+
+    def cut(entry: tuple[int, int]) -> None:
+        i, area = entry
         inside = ids == i
         x, y, width, height = box_of(inside)
-        area = int(areas[i + 1])
         total = sum(float(np.vdot(scores[part], inside[part])) for part in stripes(*ids.shape))
         segments.append(
             Segment(
@@ -43,7 +42,18 @@ def of_map(ids: Ints, scores: Floats, categories: Sequence[int], vocabulary: Voc
                 value=i,
             )
         )
-    return tuple(sorted(segments, key=lambda segment: -segment.area))
+
+    each(cut, _areas(ids, len(categories)))
+    return tuple(sorted(segments, key=lambda segment: (-segment.area, segment.value)))
+
+
+def _areas(ids: Ints, count: int) -> list[tuple[int, int]]:
+    """Every id that occurs, but `NONE`, with its number of pixels."""
+    seen = np.bincount((ids[::2, ::2] - NONE).ravel(), minlength=count + 1)
+    areas = {i: int(np.count_nonzero(ids == i)) for i in (np.flatnonzero(seen) + NONE).tolist()}
+    if sum(areas.values()) < ids.size:  # something lies between the pixels that were looked at
+        areas = dict(enumerate(np.bincount((ids - NONE).ravel()).tolist(), NONE))
+    return [(i, area) for i, area in areas.items() if i != NONE and area]
 
 
 def of_regions(regions: Iterable[Region], size: tuple[int, int], vocabulary: Vocabulary) -> tuple[Segment, ...]:
