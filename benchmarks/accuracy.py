@@ -23,7 +23,7 @@ from gkc.data.readers import IGNORE, read_json, read_labels
 from gkc.metrics.semantic import SemanticIou
 
 COMMAND = "python benchmarks/accuracy.py --data DIR"
-WEIGHTS = (0.0, 0.3, 0.5, 0.7, 1.0)
+WEIGHTS = (0.0, 0.3, 0.5, 0.7, 0.8, 1.0)
 """Shares of the dense classifier that `--parts` compares."""
 
 VOC_NAMES = (

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -56,7 +56,8 @@ def main() -> None:
     parser.add_argument("--panoptic-score", type=float, default=0.3)
     arguments = parser.parse_args()
     config = read_config(arguments.run / "config.yaml", RunConfig)
-    model = build_model(config.model)
+    network = replace(config.model, vision_feature="pixels")
+    model = build_model(network)
     model.load_state_dict(torch.load(arguments.run / "last.pt", weights_only=True)["averaged"])
     settings = Settings(
         short_side=arguments.short_side, dense_weight=arguments.dense_weight, none_of_these=arguments.none_of_these,
@@ -64,7 +65,7 @@ def main() -> None:
     )  # fmt: skip
     write_bundle(
         model.eval(), arguments.out, text=arguments.text, name="gkc-tiny", licence=LICENCE, description=DESCRIPTION,
-        config=config.model, settings=settings, numbers={},
+        config=network, settings=settings, numbers={},
     )  # fmt: skip
     encoder = OnnxTextEncoder(
         arguments.out / "text.onnx", arguments.out / "tokenizer.json", space=config.model.text_space

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
@@ -19,6 +21,8 @@ from gkc.text.bank import TextBank
 from tests.support.colour_model import write_colour_model
 from tests.support.small_gkc import LIGHT
 
+POOLED = replace(LIGHT, vision_feature="pixels")
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -26,7 +30,7 @@ def folder(tmp_path_factory):
     text = write_colour_model(tmp_path_factory.mktemp("text"))
     folder = tmp_path_factory.mktemp("model")
     write_bundle(
-        build_model(LIGHT).eval(), folder, text=text, name="small", licence="CC0-1.0", description="", config=LIGHT,
+        build_model(POOLED).eval(), folder, text=text, name="small", licence="CC0-1.0", description="", config=POOLED,
         settings=Settings(short_side=64, long_side=256), numbers={},
     )  # fmt: skip
     return folder
@@ -78,8 +82,6 @@ def test_a_folder_without_torch_weights_says_so(tmp_path):
 
 
 def test_weights_of_another_network_are_refused(folder, tmp_path):
-    from dataclasses import replace
-
     from gkc.engines.torch import read_weights
 
     with pytest.raises(WeightsError, match="does not fit"):

@@ -4,7 +4,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from gkc.errors import ConfigError
 from gkc.models.build import build_model
+from gkc.models.gkc import pool_masks
 from gkc.nn.mask_decoder import MaskDecoder
 from gkc.nn.pyramid import PixelFeatures
 from tests.contracts.model import ModelContract
@@ -16,6 +18,13 @@ class TestLightGkc(ModelContract):
 
     def build(self):
         return build_model(LIGHT)
+
+
+class TestGkcOfPooledPixels(ModelContract):
+    text_dim = 24
+
+    def build(self):
+        return build_model(replace(LIGHT, vision_feature="pixels"))
 
 
 class TestDeformableGkc(ModelContract):
@@ -52,7 +61,7 @@ def test_without_auxiliary_projections_the_answer_is_the_same():
     full, slim = build_model(LIGHT).eval(), build_model(LIGHT, with_auxiliary=False).eval()
     slim.load_state_dict({k: v for k, v in full.state_dict().items() if not k.startswith("auxiliary")})
     image = torch.rand(1, 3, 64, 64)
-    assert torch.equal(full.encode(image).layers[-1][0], slim.encode(image).layers[-1][0])
+    assert torch.equal(full.encode(image).layers[-1].embeddings, slim.encode(image).layers[-1].embeddings)
     assert len(full.train().encode(image.repeat(2, 1, 1, 1)).layers) == LIGHT.num_layers + 1
 
 
@@ -91,3 +100,17 @@ def test_masks_and_pixels_keep_to_their_bounds():
     masks = output.mask_logits[0].sigmoid()
     assert (torch.einsum("qk,qhw->khw", probs, masks).sum(0) <= masks.sum(0) + 1e-5).all()
     assert math.isclose(output.queries.norm(dim=-1).mean().item(), 1, abs_tol=1e-5)
+
+
+def test_pooled_pixels_are_those_under_the_mask():
+    pixels = torch.arange(8.0).reshape(1, 1, 2, 4)
+    logits = torch.full((1, 2, 4, 8), -20.0)
+    logits[0, 0, :2, :4] = 20  # the first two pixels: 0 and 1
+    pooled = pool_masks(pixels, logits)
+    assert pooled[0, 0, 0].item() == pytest.approx(0.5)
+    assert pooled[0, 1, 0].item() == pytest.approx(3.5)  # an empty mask is no reason for NaN
+
+
+def test_pooled_pixels_need_a_dense_classifier():
+    with pytest.raises(ConfigError, match="set with_dense"):
+        build_model(replace(DEFORMABLE, vision_feature="pixels"))

@@ -32,17 +32,15 @@ class TorchEngine:
         device = self.model.no_object.device
         model = self.model
         encoded = model.encode(torch.from_numpy(np.ascontiguousarray(image)).to(device))
-        queries, masks = encoded.layers[-1]
-        scaled = queries[0] * model.temperature
-        no_object = scaled @ torch.nn.functional.normalize(model.no_object, dim=0)
+        regions = encoded.layers[-1]
         pixels = basis = None
         if encoded.pixels is not None and model.pixel_projection is not None:
             pixels = (encoded.pixels[0] * model.temperature).float().cpu().numpy()
             basis = model.pixel_projection.basis.float().cpu().numpy()
         return Features(
-            queries=scaled.float().cpu().numpy(),
-            no_object=no_object.float().cpu().numpy(),
-            mask_logits=masks[0].float().cpu().numpy(),
+            queries=(regions.embeddings[0] * model.temperature).float().cpu().numpy(),
+            no_object=(regions.no_object[0] * model.temperature).float().cpu().numpy(),
+            mask_logits=regions.mask_logits[0].float().cpu().numpy(),
             pixels=pixels,
             basis=basis,
         )

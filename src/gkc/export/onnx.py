@@ -40,12 +40,11 @@ class VisionGraph(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Queries and pixels scaled by the temperature, no-object logits, mask logits, and the pixels' basis."""
         encoded = self.model.encode(image)
-        queries, masks = encoded.layers[-1]
-        queries = queries * self.model.temperature
-        no_object = queries @ nn.functional.normalize(self.model.no_object, dim=0)
+        regions, scale = encoded.layers[-1], self.model.temperature
+        outputs = (regions.embeddings * scale, regions.no_object * scale, regions.mask_logits)
         if encoded.pixels is None or self.model.pixel_projection is None:
-            return queries, no_object, masks
-        return queries, no_object, masks, encoded.pixels * self.model.temperature, self.model.pixel_projection.basis * 1
+            return outputs
+        return *outputs, encoded.pixels * scale, self.model.pixel_projection.basis * 1
 
 
 OUTPUTS = ("queries", "no_object", "masks", "pixels", "basis")

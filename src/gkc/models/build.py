@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from gkc.models.base import Backbone, PixelDecoderLike
-from gkc.models.gkc import Gkc
+from gkc.models.gkc import Gkc, VisionFeature
 from gkc.nn.mask_decoder import MaskDecoder
 
 BackboneKind = Literal[
@@ -51,6 +51,7 @@ class GkcConfig:
     text_dim: int = 1024
     text_space: str = "clip-rn50"
     with_dense: bool = False
+    vision_feature: VisionFeature = "query"
 
 
 def build_backbone(config: BackboneConfig) -> Backbone:
@@ -111,5 +112,6 @@ def build_model(config: GkcConfig, *, with_auxiliary: bool = True) -> Gkc:
         dim=config.dim,
         text_dim=config.text_dim,
         with_dense=config.with_dense,
+        vision_feature=config.vision_feature,
         with_auxiliary=with_auxiliary,
     )  # fmt: skip

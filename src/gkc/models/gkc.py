@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gkc.errors import ConfigError
 from gkc.models.base import Backbone, PixelDecoderLike
 from gkc.nn.mask_decoder import MaskDecoder, QueryPrediction
 from gkc.structures import MaskOutput
@@ -19,6 +20,9 @@ from gkc.text.bank import TextBank
 INITIAL_TEMPERATURE = 1 / 0.07
 MAX_TEMPERATURE = 100.0
 """The temperature is clamped here, as CLIP's own: beyond it only the loss of one-hot targets gains (decision D13)."""
+
+
+VisionFeature = Literal["query", "pixels"]
 
 
 class TextProjection(nn.Module):
@@ -57,14 +61,26 @@ class PixelProjection(nn.Module):
         return factors / norm
 
 
+class Regions(NamedTuple):
+    """One layer's regions before any vocabulary.
+
+    `embeddings` [B, Q, D] are matched with names by cosine, `no_object` [B, Q] is the cosine with the no-object vector,
+    `mask_logits` [B, Q, h, w].
+    """
+
+    embeddings: Tensor
+    no_object: Tensor
+    mask_logits: Tensor
+
+
 class Encoded(NamedTuple):
     """What the network knows of an image before any vocabulary.
 
-    `layers` holds pairs of unit embeddings [B, Q, D] and mask logits [B, Q, h, w], the final layer last; `pixels`
-    [B, C, h', w'] are those of `PixelProjection`, None without one.
+    `layers` holds the regions, the final layer's last; `pixels` [B, C, h', w'] are those of `PixelProjection`, None
+    without one.
     """
 
-    layers: list[tuple[Tensor, Tensor]]
+    layers: list[Regions]
     pixels: Tensor | None
 
 
@@ -78,6 +94,9 @@ class Gkc(nn.Module):
         dim: width of the decoders.
         text_dim: D, width of the text space.
         with_dense: also classify pixels by text (ours; the paper's network has no such part).
+        vision_feature: what names are matched with outside training: the projected "query", or the "pixels" under its
+            mask, averaged (GKC section 1.6); no-object is always the query's to tell. Pixels need `with_dense`, and
+            win where labels are few: a photo holds thousands of labelled pixels, but only some ten regions.
         with_auxiliary: keep the projections of the earlier layers, which only training needs.
 
     Source: GKC sections 1.3 to 1.5.
@@ -88,9 +107,12 @@ class Gkc(nn.Module):
 
     def __init__(
         self, *, backbone: Backbone, pixel_decoder: PixelDecoderLike, mask_decoder: MaskDecoder, dim: int,
-        text_dim: int, with_dense: bool = False, with_auxiliary: bool = True,
+        text_dim: int, with_dense: bool = False, vision_feature: VisionFeature = "query", with_auxiliary: bool = True,
     ) -> None:  # fmt: skip
         super().__init__()
+        if vision_feature == "pixels" and not with_dense:
+            raise ConfigError("vision_feature is pixels, but there is no dense classifier: set with_dense")
+        self.vision_feature = vision_feature
         self.backbone = backbone
         self.pixel_decoder = pixel_decoder
         self.mask_decoder = mask_decoder
@@ -117,7 +139,12 @@ class Gkc(nn.Module):
         wanted = predictions if self.training and self.auxiliary_projections else predictions[-1:]
         projections = [*self.auxiliary_projections, self.projection][-len(wanted) :]
         layers = [self._embed(project, prediction) for project, prediction in zip(projections, wanted, strict=True)]
-        pixels = None if self.pixel_projection is None else self.pixel_projection(features.memory[-1])
+        if self.pixel_projection is None:
+            return Encoded(layers, None)
+        pixels = self.pixel_projection(features.memory[-1])
+        if self.vision_feature == "pixels" and not self.training:
+            pooled = pool_masks(pixels, layers[-1].mask_logits) @ self.pixel_projection.basis.T
+            layers[-1] = layers[-1]._replace(embeddings=pooled)
         return Encoded(layers, pixels)
 
     def forward(self, images: Tensor, bank: TextBank[Tensor]) -> MaskOutput[Tensor]:
@@ -125,8 +152,12 @@ class Gkc(nn.Module):
         encoded = self.encode(images)
         vectors = F.normalize(torch.as_tensor(bank.vectors).to(images), dim=-1)
         rows = [
-            MaskOutput(mask_logits=masks, class_logits=self._classify(queries, vectors, bank.owner), queries=queries)
-            for queries, masks in encoded.layers
+            MaskOutput(
+                mask_logits=regions.mask_logits,
+                class_logits=self._classify(regions, vectors, bank.owner),
+                queries=regions.embeddings,
+            )
+            for regions in encoded.layers
         ]
         dense = None
         if encoded.pixels is not None and self.pixel_projection is not None:
@@ -138,17 +169,28 @@ class Gkc(nn.Module):
             dense_logits=dense, auxiliary=tuple(rows[:-1]),
         )  # fmt: skip
 
-    def _embed(self, project: nn.Module, prediction: QueryPrediction) -> tuple[Tensor, Tensor]:
-        embeddings = project(self.class_query(prediction.queries))
+    def _embed(self, project: nn.Module, prediction: QueryPrediction) -> Regions:
+        embeddings = F.normalize(project(self.class_query(prediction.queries)), dim=-1, eps=1e-7)
         if prediction.mask_logits is None:
             raise RuntimeError("only the last layer's masks are drawn outside training")
-        return F.normalize(embeddings, dim=-1, eps=1e-7), prediction.mask_logits
+        return Regions(embeddings, embeddings @ F.normalize(self.no_object, dim=0), prediction.mask_logits)
 
-    def _classify(self, queries: Tensor, vectors: Tensor, owner: npt.NDArray[np.int64]) -> Tensor:
-        """Logits [B, Q, K + 1]: cosines times temperature, the no-object vector last."""
-        names = pool_aliases(queries @ vectors.T, owner, axis=2)
-        no_object = queries @ F.normalize(self.no_object, dim=0).unsqueeze(1)
-        return self.temperature * torch.cat([names, no_object], dim=2)
+    def _classify(self, regions: Regions, vectors: Tensor, owner: npt.NDArray[np.int64]) -> Tensor:
+        """Logits [B, Q, K + 1]: cosines times temperature, no-object last."""
+        names = pool_aliases(regions.embeddings @ vectors.T, owner, axis=2)
+        return self.temperature * torch.cat([names, regions.no_object.unsqueeze(2)], dim=2)
+
+
+def pool_masks(pixels: Tensor, mask_logits: Tensor) -> Tensor:
+    """The mean pixel [B, Q, C] under each mask, of pixels [B, C, h / 2, w / 2] and mask logits [B, Q, h, w].
+
+    Pixels more likely outside than inside do not count, unless there are no others.
+
+    Source: GKC section 1.6, with weights in place of a plain average.
+    """
+    probs = F.avg_pool2d(mask_logits.sigmoid(), 2).flatten(2)
+    weights = probs * ((probs > 0.5).to(probs) + 1e-4)
+    return weights @ pixels.flatten(2).transpose(1, 2) / weights.sum(dim=2, keepdim=True)
 
 
 def pool_aliases(logits: Tensor, owner: npt.NDArray[np.int64], axis: int) -> Tensor:
