@@ -32,8 +32,8 @@ Output = MaskOutput[Floats]
 MANY_CLASSES = 64
 """Above this many, the fast path first draws up a shortlist of the classes that can win somewhere."""
 
-FAINT = 1e-5
-"""A query whose classes together have less probability than this is left out of the fast path."""
+FAINT = 1e-4
+"""A query that nowhere adds more than this, to all classes together, is left out of the fast path."""
 
 HALF = 0.45
 """The share (one half, less a margin) of its best class's probability that a query or pixel gives a class that wins."""
@@ -41,7 +41,7 @@ HALF = 0.45
 CONTENDER = 0.6
 """A class is shortlisted if on the coarse grid it somewhere reaches this share of the winning score."""
 
-FINALISTS = 96
+FINALISTS = 24
 """Classes shortlisted at most, the strongest, beside those that win on the coarse grid."""
 
 CHUNK = 64
@@ -77,7 +77,7 @@ def semantic(
         terms = _Terms.of(probs, _masks_at_input(logits, geometry), output, dense_weight, geometry)
         rows, columns = geometry.axes_from_fitted(size)
         return running_winners(terms.chunks(), rows, columns)
-    lively = np.flatnonzero(probs.sum(1) > (-1 if exact else FAINT))
+    lively = np.arange(len(probs)) if exact else np.flatnonzero(_strongest(probs, logits) > FAINT)
     masks = np.empty((len(lively), *logits.shape[1:]), np.float32)
     each(lambda part: sigmoid(logits[lively[part]], out=masks[part]), _parts(len(lively), QUERIES))
     terms = _Terms.of(probs[lively], masks, output, dense_weight, None)
@@ -89,6 +89,11 @@ def semantic(
     chosen = terms.shortlist()
     labels, scores = winners(terms.merge(chosen), rows, columns)
     return chosen.astype(np.int32)[labels], scores
+
+
+def _strongest(probs: Floats, logits: Floats) -> Floats:
+    """The most that each query can add anywhere, to all classes together [Q]."""
+    return np.asarray(probs.sum(1) * sigmoid(logits.max((1, 2))), np.float32)
 
 
 def class_probs(output: Output) -> Floats:

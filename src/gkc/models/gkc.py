@@ -190,7 +190,8 @@ def pool_masks(pixels: Tensor, mask_logits: Tensor) -> Tensor:
     """
     probs = F.avg_pool2d(mask_logits.sigmoid(), 2).flatten(2)
     weights = probs * ((probs > 0.5).to(probs) + 1e-4)
-    return weights @ pixels.flatten(2).transpose(1, 2) / weights.sum(dim=2, keepdim=True)
+    total = weights.sum(dim=2, keepdim=True).clamp_min(1e-6)  # the faintest masks sum up to nothing at all
+    return weights @ pixels.flatten(2).transpose(1, 2) / total
 
 
 def pool_aliases(logits: Tensor, owner: npt.NDArray[np.int64], axis: int) -> Tensor:
