@@ -121,10 +121,11 @@ def text_tower() -> str:
     held_out = result("text_tower")["held_out"]
     scores = held_out["int8"]
     return (
-        f"The text tower on {held_out['names']} names held out from its training: mean cosine {scores['cosine']:.3f} to "
-        f"CLIP's own vector ({scores['centred_cosine']:.2f} with the part common to all names removed); the true vector "
-        f"is the nearest of all {held_out['of']:,} for {scores['top1']:.0%} of them ({scores['centred_top1']:.0%} with the "
-        f"common part removed) and among the five nearest for {scores['top5']:.0%} ({scores['centred_top5']:.0%})."
+        f"The text tower on {held_out['names']} names held out from its training: mean cosine {scores['cosine']:.3f} "
+        f"to CLIP's own vector ({scores['centred_cosine']:.2f} with the part common to all names removed); the true "
+        f"vector is the nearest of all {held_out['of']:,} for {scores['top1']:.0%} of them "
+        f"({scores['centred_top1']:.0%} with the common part removed) and among the five nearest for "
+        f"{scores['top5']:.0%} ({scores['centred_top5']:.0%})."
     )
 
 
