@@ -195,7 +195,13 @@ def test_an_interrupt_leaves_nothing_half_written(photo: Path, model: str, stop:
         os.link(photo, folder / f"{i:03}.png")
     out = photo.parent / "out"
     command = [sys.executable, "-m", "gkc", "segment", folder, "-n", "red, blue", "--model", model, "-o", out]
-    process = subprocess.Popen([*map(str, command), "--save", "overlay,json"], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*map(str, command), "--save", "overlay,json"],
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background jobs ignore SIGINT, and their children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 60
     while not list(out.glob("*.segments.json")) and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -76,7 +76,11 @@ def test_a_stopped_run_goes_on_to_the_same_losses(tmp_path, vectors):
 
 def test_it_learns_four_pictures_by_heart(tmp_path, vectors):
     write_folder_set(tmp_path / "set")
-    config = replace(RUN, loop=LoopConfig(steps=140, save_every=140, num_workers=0, ema=0.9))
+    config = replace(
+        RUN,
+        loop=LoopConfig(steps=130, save_every=130, num_workers=0, ema=0.9),
+        augmentation=AugmentConfig(crop_size=96, scale=(0.9, 1.2)),
+    )
     model = run(config, tmp_path, tmp_path / "run", vectors)
     engine = TorchEngine(model, text_space="test")
     image_set = build_mixture(config, tmp_path).sources[0].image_set
@@ -84,7 +88,7 @@ def test_it_learns_four_pictures_by_heart(tmp_path, vectors):
     metric = SemanticIou(3)
     for index in range(len(image_set)):
         sample = image_set[index]
-        planes, geometry = fit(sample.image, short_side=64, long_side=128)
+        planes, geometry = fit(sample.image, short_side=96, long_side=128)
         output = classify(engine.encode(planes), bank)
         labels, _ = semantic(output, geometry, dense_weight=0.5)
         truth = np.where(sample.void, -1, sample.categories[sample.masks.argmax(0)]).astype(np.int32)
