@@ -18,7 +18,8 @@ test: lint  ## all tests but those that need the labelled pictures; first ruff, 
 	@echo "make test: all passed"
 
 test-data: $(VENV)/.ready  ## the tests on labelled pictures: make test-data DATA=FOLDER
-	GKC_DATA=$(abspath $(DATA)) $(VENV)/bin/python -m pytest -m data
+	GKC_DATA=$(abspath $(DATA)) GKC_CLIP_BPE=$(abspath $(DATA))/teachers/bpe_simple_vocab_16e6.txt.gz \
+		$(VENV)/bin/python -m pytest -m data
 	@echo "make test-data: all passed"
 
 lint: $(VENV)/.ready  ## ruff (rules and format), codespell and mypy
