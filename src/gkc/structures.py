@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
@@ -203,5 +202,3 @@ class VideoSegmentation:
 
 ImageLike = Any
 """A path, PIL image, numpy array, bytes or binary file object."""
-
-PathLike = str | Path

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -283,8 +283,3 @@ def decode_segmentation(segmentation: Any, size: tuple[int, int]) -> npt.NDArray
 
 def _stack(masks: Sequence[npt.NDArray[np.bool_]], size: tuple[int, ...]) -> npt.NDArray[np.bool_]:
     return np.stack(masks) if masks else np.zeros((0, *size), bool)
-
-
-def samples(image_set: ImageSet) -> Iterator[Sample]:
-    """All samples in order."""
-    return (image_set[index] for index in range(len(image_set)))

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from gkc.engines.onnx import OnnxEngine
+from gkc.engines.onnx import DENSE_OUTPUTS, VISION_OUTPUTS, OnnxEngine
 from gkc.engines.torch import TorchEngine
 from gkc.errors import ExportError
 from gkc.inference.geometry import fit
@@ -47,17 +47,14 @@ class VisionGraph(nn.Module):
         return *outputs, encoded.pixels * scale, self.model.pixel_projection.basis * 1
 
 
-OUTPUTS = ("queries", "no_object", "masks", "pixels", "basis")
-
-
 def export_vision(model: Gkc, path: Path) -> None:
     """Write the vision graph of a trained model, free in height and width (multiples of 32), whole or not at all.
 
     Raises:
         ExportError: torch cannot trace the model.
     """
-    names = OUTPUTS if model.pixel_projection is not None else OUTPUTS[:3]
-    _export(VisionGraph(model), path, list(names))
+    dense = DENSE_OUTPUTS if model.pixel_projection is not None else ()
+    _export(VisionGraph(model), path, [*VISION_OUTPUTS, *dense])
 
 
 def export_trunk(model: Gkc, path: Path) -> None:
