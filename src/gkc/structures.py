@@ -39,12 +39,15 @@ class Sample:
     `image` uint8 RGB [H, W, 3]; `masks` bool [M, H, W], one region each, later ones on top where they overlap;
     `categories` int64 [M], class index into the data set's names; `void` bool [H, W], pixels without annotation;
     `other` bool [H, W], pixels that are certainly of no such class. Any further pixel in no mask is unlabelled.
+    `regions` int64 [M, 2] says where each mask came from and stays with it through crops and pastes: the image's index
+    in its set, and the mask's place in the image.
     """
 
     name: str
     image: npt.NDArray[np.uint8]
     masks: npt.NDArray[np.bool_]
     categories: npt.NDArray[np.int64]
+    regions: npt.NDArray[np.int64]
     void: npt.NDArray[np.bool_]
     other: npt.NDArray[np.bool_]
 
@@ -54,15 +57,16 @@ class Batch(Generic[Array]):
     """Samples of one size, ready for a network; classes are indices into the batch's own K `names`.
 
     `images` float [B, 3, H, W] in 0..1. At a quarter of that size: per image `masks` bool [M, h, w] with `categories`
-    int64 [M], and `labels` int64 [B, h, w], a class, `VOID`, `OTHER` or `UNLABELLED`. `columns` bool [B, K]: classes
-    that compete in an image; `own` bool [B, K]: classes that its data set annotates; `is_complete` bool [B]: whether
-    every region of the image has a mask.
+    int64 [M] and `regions` int64 [M, 3] (source, image, mask: where they came from), and `labels` int64 [B, h, w], a
+    class, `VOID`, `OTHER` or `UNLABELLED`. `columns` bool [B, K]: classes that compete in an image; `own` bool [B, K]:
+    classes that its data set annotates; `is_complete` bool [B]: whether every region of the image has a mask.
     """
 
     names: tuple[str, ...]
     images: Array
     masks: tuple[Array, ...]
     categories: tuple[Array, ...]
+    regions: tuple[Array, ...]
     labels: Array
     columns: Array
     own: Array
@@ -74,13 +78,15 @@ class MaskOutput(Generic[Array]):
     """What a network of queries and masks returns, raw.
 
     `mask_logits` [B, Q, h, w]; `class_logits` [B, Q, K + 1], the last column no-object; `queries` [B, Q, D], the
-    embeddings in text space; `dense_logits` [B, K, h', w'] where the network also classifies pixels, else None.
-    `auxiliary` holds the same of earlier decoder layers, first layer first, for training.
+    embeddings in text space; `class_queries` [B, Q, d], the same before their projection to it, in training;
+    `dense_logits` [B, K, h', w'] where the network also classifies pixels, else None. `auxiliary` holds the same of
+    earlier decoder layers, first layer first, for training.
     """
 
     mask_logits: Array
     class_logits: Array
     queries: Array
+    class_queries: Array | None = None
     dense_logits: Array | None = None
     auxiliary: tuple[MaskOutput[Array], ...] = ()
 

@@ -82,7 +82,8 @@ def test_repeats_feed_several_queries_but_never_more_than_there_are():
 
 def _batch(masks, categories, labels):
     return Batch(
-        names=("a", "b"), images=torch.zeros(1, 3, 16, 16), masks=(masks,), categories=(categories,), labels=labels,
+        names=("a", "b"), images=torch.zeros(1, 3, 16, 16), masks=(masks,), categories=(categories,),
+        regions=(torch.zeros(len(categories), 3, dtype=torch.int64),), labels=labels,
         columns=ALL, own=ALL, is_complete=torch.tensor([True]),
     )  # fmt: skip
 

@@ -78,6 +78,7 @@ def paste(source: Sample, target: Sample, rng: np.random.Generator, *, keep: flo
         image=np.where(cover[..., None], source.image, target.image),
         masks=np.concatenate([target.masks & ~cover, masks]),
         categories=np.concatenate([target.categories, source.categories[chosen]]),
+        regions=np.concatenate([target.regions, source.regions[chosen]]),
         void=target.void & ~cover,
         other=target.other & ~cover,
     )
@@ -101,4 +102,6 @@ def _without_empty(sample: Sample, least: int = 32) -> Sample:
     areas = sample.masks.sum(axis=(1, 2))
     kept = areas >= least
     void = sample.void | sample.masks[~kept].any(axis=0)
-    return replace(sample, masks=sample.masks[kept], categories=sample.categories[kept], void=void)
+    return replace(
+        sample, masks=sample.masks[kept], categories=sample.categories[kept], regions=sample.regions[kept], void=void
+    )

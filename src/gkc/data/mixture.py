@@ -23,14 +23,16 @@ class Source:
 
     `weight` is its share of the samples; `negatives` are names of other sets that its regions certainly do not mean,
     and that compete with its own; `num_distractors`, for a set of very many names, is how many of them compete beside
-    those present in an image (None: all do); `takes_pastes` and `gives_pastes` say whether regions may be pasted into
-    its images, and taken from them.
+    those present in an image (None: all do); images with a class that fewer than the share `repeat_threshold` of all
+    images show are drawn more often, by the root of the ratio, as LVIS does (Gupta et al., CVPR 2019); `takes_pastes`
+    and `gives_pastes` say whether regions may be pasted into its images, and taken from them.
     """
 
     image_set: ImageSet
     weight: float
     negatives: tuple[str, ...] = ()
     num_distractors: int | None = None
+    repeat_threshold: float = 0.0
     takes_pastes: bool = False
     gives_pastes: bool = False
 
@@ -54,6 +56,7 @@ class Mixture(IterableDataset[Batch[Tensor]]):
         self._negatives = [np.array([index[name] for name in s.negatives], np.int64) for s in sources]
         weights = np.array([source.weight for source in sources], float)
         self._weights = weights / weights.sum()
+        self._shares = [_image_shares(source) for source in sources]
         self._givers = [row for row, source in enumerate(sources) if source.gives_pastes]
         self.batch_size = batch_size
         self.augmentation = augmentation
@@ -94,6 +97,7 @@ class Mixture(IterableDataset[Batch[Tensor]]):
             images=torch.from_numpy(images.astype(np.float32) / 255),
             masks=tuple(torch.from_numpy(quarter(sample.masks).copy()) for sample in samples),
             categories=tuple(torch.from_numpy(sample.categories) for sample in samples),
+            regions=tuple(torch.from_numpy(sample.regions) for sample in samples),
             labels=torch.from_numpy(np.stack([_labels(sample) for sample in samples])),
             columns=torch.from_numpy(columns[:, used]),
             own=torch.from_numpy(own[:, used]),
@@ -108,8 +112,27 @@ class Mixture(IterableDataset[Batch[Tensor]]):
 
     def _view(self, row: int, rng: np.random.Generator) -> Sample:
         image_set = self.sources[row].image_set
-        sample = augment(image_set[int(rng.integers(len(image_set)))], self.augmentation, rng)
-        return replace(sample, categories=self._ids[row][sample.categories])
+        sample = augment(image_set[int(rng.choice(len(image_set), p=self._shares[row]))], self.augmentation, rng)
+        source = np.full((len(sample.regions), 1), row, np.int64)
+        return replace(
+            sample,
+            categories=self._ids[row][sample.categories],
+            regions=np.concatenate([source, sample.regions], axis=1),
+        )
+
+
+def _image_shares(source: Source) -> npt.NDArray[np.float64] | None:
+    """How often each image of a source is drawn; None for all alike."""
+    if source.repeat_threshold == 0:
+        return None
+    image_set = source.image_set
+    present = [image_set.categories(index) for index in range(len(image_set))]
+    counts = np.zeros(len(image_set.names))
+    for classes in present:
+        counts[list(classes)] += 1
+    repeats = np.sqrt(source.repeat_threshold * len(present) / counts.clip(min=1)).clip(min=1)
+    often = [max((float(repeats[row]) for row in classes), default=1.0) for classes in present]
+    return np.array(often) / sum(often)
 
 
 def _labels(sample: Sample) -> npt.NDArray[np.int64]:

@@ -32,6 +32,10 @@ class ImageSet(Protocol):
 
     def __getitem__(self, index: int) -> Sample: ...
 
+    def categories(self, index: int) -> tuple[int, ...]:
+        """The distinct classes of one image, without reading more than that takes."""
+        ...
+
 
 @dataclass(frozen=True)
 class _Classes:
@@ -152,9 +156,15 @@ class FolderSet:
             image=image,
             masks=_stack([labels == value for value in kept], labels.shape),
             categories=np.array([self._index[value] for value in kept], np.int64),
+            regions=_origins(index, len(kept)),
             void=labels == IGNORE,
             other=np.isin(labels, list(self._background)),
         )
+
+    def categories(self, index: int) -> tuple[int, ...]:
+        """The distinct classes of one image."""
+        labels = read_labels(self._folder.labels / f"{self._folder.stems[index]}.png")
+        return tuple(self._index[int(value)] for value in np.unique(labels) if int(value) in self._index)
 
 
 class CocoPanopticSet:
@@ -189,9 +199,15 @@ class CocoPanopticSet:
             image=image,
             masks=masks,
             categories=np.array([self._by_coco_id[segment["category_id"]] for segment in segments], np.int64),
+            regions=_origins(index, len(segments)),
             void=np.logical_not(masks.any(axis=0)),
             other=np.zeros(ids.shape, bool),
         )
+
+    def categories(self, index: int) -> tuple[int, ...]:
+        """The distinct classes of one image."""
+        segments = self._annotations[index]["segments_info"]
+        return tuple({self._by_coco_id[row["category_id"]] for row in segments if not row.get("iscrowd", 0)})
 
 
 class CocoInstanceSet:
@@ -231,9 +247,15 @@ class CocoInstanceSet:
             image=image,
             masks=_stack([decode_segmentation(a["segmentation"], size) for a in things], size),
             categories=np.array([self._by_coco_id[a["category_id"]] for a in things], np.int64),
+            regions=_origins(index, len(things)),
             void=void,
             other=np.zeros(size, bool),
         )
+
+    def categories(self, index: int) -> tuple[int, ...]:
+        """The distinct classes of one image."""
+        annotations = self._images[index][1]
+        return tuple({self._by_coco_id[row["category_id"]] for row in annotations if not row.get("iscrowd", 0)})
 
 
 class NamedRegionSet:
@@ -262,9 +284,14 @@ class NamedRegionSet:
             image=image,
             masks=masks[present],
             categories=np.array([self._index[self._names[stem]]], np.int64)[present],
+            regions=_origins(index, 1)[present],
             void=labels == IGNORE,
             other=labels == 0,
         )
+
+    def categories(self, index: int) -> tuple[int, ...]:
+        """The class that the image is named by."""
+        return (self._index[self._names[self._folder.stems[index]]],)
 
 
 def decode_segmentation(segmentation: Any, size: tuple[int, int]) -> npt.NDArray[np.bool_]:
@@ -279,6 +306,11 @@ def decode_segmentation(segmentation: Any, size: tuple[int, int]) -> npt.NDArray
         if len(polygon) >= 6:
             draw.polygon(list(polygon), fill=1)
     return np.array(canvas)
+
+
+def _origins(index: int, count: int) -> npt.NDArray[np.int64]:
+    """`Sample.regions` of an image's `count` masks as read."""
+    return np.stack([np.full(count, index, np.int64), np.arange(count, dtype=np.int64)], axis=1)
 
 
 def _stack(masks: Sequence[npt.NDArray[np.bool_]], size: tuple[int, ...]) -> npt.NDArray[np.bool_]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gkc.losses.text import class_weights
 from gkc.structures import OTHER
 
 
-def dense_cross_entropy(logits: Tensor, labels: Tensor, columns: Tensor, own: Tensor) -> Tensor:
+def dense_cross_entropy(
+    logits: Tensor, labels: Tensor, columns: Tensor, own: Tensor, *, balance: float = 0.0
+) -> Tensor:
     """Mean cross-entropy over labelled pixels; a pixel that is `OTHER` may be any class its data set does not annotate.
 
     Args:
@@ -16,6 +19,7 @@ def dense_cross_entropy(logits: Tensor, labels: Tensor, columns: Tensor, own: Te
         labels: int64 [B, N]: a class, `OTHER`, or another negative value, which takes no part.
         columns: bool [B, K], the classes that compete in each image.
         own: bool [B, K], the classes that the image's data set annotates.
+        balance: see `class_weights`.
 
     Source: our own; `OTHER` is the partial-label likelihood, -log of the probability that any allowed class has.
     """
@@ -23,7 +27,7 @@ def dense_cross_entropy(logits: Tensor, labels: Tensor, columns: Tensor, own: Te
     total = logits.logsumexp(dim=1)
     is_class = labels >= 0
     right = logits.gather(1, labels.clamp_min(0).unsqueeze(1)).squeeze(1)
-    loss = (total - right)[is_class].sum()
+    loss = ((total - right)[is_class] * class_weights(labels[is_class], balance)).sum()
     count = is_class.sum()
     is_other = (labels == OTHER) & (columns & ~own).any(dim=1, keepdim=True)
     images = is_other.any(dim=1)

@@ -20,7 +20,7 @@ class ObjectiveConfig:
     """Weights of the terms (GKC section 4.2) and how they are measured.
 
     `num_points` pixels an image are drawn for all losses and for matching; `repeats` is how many queries a region feeds
-    in all but the last layer.
+    in all but the last layer; `balance` and `dense_balance` are exponents of `class_weights` for regions and pixels.
     """
 
     category: float = 2.0
@@ -30,6 +30,8 @@ class ObjectiveConfig:
     no_object: float = 0.1
     num_points: int = 12_544
     repeats: int = 1
+    balance: float = 0.0
+    dense_balance: float = 0.0
     matching: MatchingCosts = field(default_factory=MatchingCosts)
 
 
@@ -47,7 +49,9 @@ class MaskObjective:
         total = {name: torch.stack([term[name] for term in terms]).sum() for name in terms[0]}
         if output.dense_logits is not None:
             logits = _at_points(output.dense_logits, targets)
-            dense = dense_cross_entropy(logits, targets.labels, batch.columns, batch.own)
+            dense = dense_cross_entropy(
+                logits, targets.labels, batch.columns, batch.own, balance=self.config.dense_balance
+            )
             total["dense"] = self.config.dense * dense
         return total
 
@@ -71,8 +75,9 @@ class MaskObjective:
         pairs = (torch.cat(predicted), torch.cat(wanted), torch.cat(known))
         num_masks = max(len(pairs[0]), 1)
         classes = query_cross_entropy(
-            output.class_logits, categories, batch.columns, batch.is_complete, no_object_weight=config.no_object
-        )
+            output.class_logits, categories, batch.columns, batch.is_complete, no_object_weight=config.no_object,
+            balance=config.balance,
+        )  # fmt: skip
         return {
             "class": config.category * classes,
             "mask": config.bce * mask_bce(*pairs, num_masks),

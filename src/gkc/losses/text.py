@@ -1,4 +1,4 @@
-"""Classification of queries in text space."""
+"""Classification of queries in text space, and how classes weigh in it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from torch import Tensor
 
 
 def query_cross_entropy(
-    class_logits: Tensor, targets: Tensor, columns: Tensor, is_complete: Tensor, *, no_object_weight: float
-) -> Tensor:
+    class_logits: Tensor, targets: Tensor, columns: Tensor, is_complete: Tensor, *, no_object_weight: float,
+    balance: float = 0.0,
+) -> Tensor:  # fmt: skip
     """Weighted mean cross-entropy over queries, the last class being no-object.
 
     Args:
@@ -17,7 +18,8 @@ def query_cross_entropy(
         targets: int64 [B, Q], K for an unmatched query.
         columns: bool [B, K], the classes that compete in each image.
         is_complete: bool [B]; where some regions have no mask, an unmatched query may be right and is left alone.
-        no_object_weight: weight of unmatched queries against 1 for matched ones.
+        no_object_weight: weight of unmatched queries against a mean of 1 for matched ones.
+        balance: see `class_weights`.
 
     Source: GKC section 4.2.
     """
@@ -26,5 +28,18 @@ def query_cross_entropy(
     logits = class_logits.masked_fill(~allowed, -torch.inf)
     losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view_as(targets)
     is_unmatched = targets == k
-    weights = torch.where(is_unmatched, no_object_weight * is_complete.unsqueeze(1), 1.0)
+    matched = torch.zeros_like(losses)
+    matched[~is_unmatched] = class_weights(targets[~is_unmatched], balance)
+    weights = torch.where(is_unmatched, no_object_weight * is_complete.unsqueeze(1), matched)
     return (losses * weights).sum() / weights.sum().clamp_min(1e-6)
+
+
+def class_weights(labels: Tensor, balance: float) -> Tensor:
+    """Weights [N], of mean 1, of labels int64 [N] >= 0: the class's count among them to the power of -`balance`.
+
+    0 weighs all alike, as the paper does, 1 gives every class of the batch the same say.
+    """
+    if balance == 0 or len(labels) == 0:
+        return torch.ones_like(labels, dtype=torch.get_default_dtype())
+    weights = labels.bincount().clamp_min(1).to(torch.get_default_dtype()).pow(-balance)[labels]
+    return weights / weights.mean()

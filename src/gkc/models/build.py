@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from gkc.models.base import Backbone, PixelDecoderLike
-from gkc.models.gkc import Gkc, VisionFeature
+from gkc.models.gkc import INITIAL_TEMPERATURE, Gkc, VisionFeature
 from gkc.nn.mask_decoder import MaskDecoder
 
 BackboneKind = Literal[
@@ -52,6 +52,7 @@ class GkcConfig:
     text_space: str = "clip-rn50"
     with_dense: bool = False
     vision_feature: VisionFeature = "query"
+    initial_temperature: float = INITIAL_TEMPERATURE
 
 
 def build_backbone(config: BackboneConfig) -> Backbone:
@@ -113,5 +114,6 @@ def build_model(config: GkcConfig, *, with_auxiliary: bool = True) -> Gkc:
         text_dim=config.text_dim,
         with_dense=config.with_dense,
         vision_feature=config.vision_feature,
+        initial_temperature=config.initial_temperature,
         with_auxiliary=with_auxiliary,
     )  # fmt: skip

@@ -18,6 +18,8 @@ from gkc.structures import MaskOutput
 from gkc.text.bank import TextBank
 
 INITIAL_TEMPERATURE = 1 / 0.07
+"""The paper's start; a short run starts better near CLIP's own 100, since names differ little in their cosines."""
+
 MAX_TEMPERATURE = 100.0
 """The temperature is clamped here, as CLIP's own: beyond it only the loss of one-hot targets gains (decision D13)."""
 
@@ -64,11 +66,12 @@ class PixelProjection(nn.Module):
 class Regions(NamedTuple):
     """One layer's regions before any vocabulary.
 
-    `embeddings` [B, Q, D] are matched with names by cosine, `no_object` [B, Q] is the cosine with the no-object vector,
-    `mask_logits` [B, Q, h, w].
+    `embeddings` [B, Q, D] are matched with names by cosine, `class_queries` [B, Q, d] are the same before projection,
+    `no_object` [B, Q] is the cosine with the no-object vector, `mask_logits` [B, Q, h, w].
     """
 
     embeddings: Tensor
+    class_queries: Tensor
     no_object: Tensor
     mask_logits: Tensor
 
@@ -94,9 +97,10 @@ class Gkc(nn.Module):
         dim: width of the decoders.
         text_dim: D, width of the text space.
         with_dense: also classify pixels by text (ours; the paper's network has no such part).
-        vision_feature: what names are matched with outside training: the projected "query", or the "pixels" under its
+        vision_feature: what names are matched with in the last layer: the projected "query", or the "pixels" under its
             mask, averaged (GKC section 1.6); no-object is always the query's to tell. Pixels need `with_dense`, and
             win where labels are few: a photo holds thousands of labelled pixels, but only some ten regions.
+        initial_temperature: the scale of cosines that training starts from.
         with_auxiliary: keep the projections of the earlier layers, which only training needs.
 
     Source: GKC sections 1.3 to 1.5.
@@ -107,7 +111,8 @@ class Gkc(nn.Module):
 
     def __init__(
         self, *, backbone: Backbone, pixel_decoder: PixelDecoderLike, mask_decoder: MaskDecoder, dim: int,
-        text_dim: int, with_dense: bool = False, vision_feature: VisionFeature = "query", with_auxiliary: bool = True,
+        text_dim: int, with_dense: bool = False, vision_feature: VisionFeature = "query",
+        initial_temperature: float = INITIAL_TEMPERATURE, with_auxiliary: bool = True,
     ) -> None:  # fmt: skip
         super().__init__()
         if vision_feature == "pixels" and not with_dense:
@@ -122,7 +127,7 @@ class Gkc(nn.Module):
         self.auxiliary_projections = nn.ModuleList(TextProjection(dim, text_dim) for _ in range(num_auxiliary))
         self.pixel_projection = PixelProjection(dim, text_dim) if with_dense else None
         self.no_object = nn.Parameter(torch.randn(text_dim) / math.sqrt(512))
-        self.log_temperature = nn.Parameter(torch.tensor(math.log(INITIAL_TEMPERATURE)))
+        self.log_temperature = nn.Parameter(torch.tensor(math.log(initial_temperature)))
         self.register_buffer("mean", torch.tensor(backbone.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(backbone.std).view(3, 1, 1), persistent=False)
 
@@ -142,8 +147,8 @@ class Gkc(nn.Module):
         if self.pixel_projection is None:
             return Encoded(layers, None)
         pixels = self.pixel_projection(features.memory[-1])
-        if self.vision_feature == "pixels" and not self.training:
-            pooled = pool_masks(pixels, layers[-1].mask_logits) @ self.pixel_projection.basis.T
+        if self.vision_feature == "pixels":
+            pooled = pool_masks(pixels, layers[-1].mask_logits.detach()) @ self.pixel_projection.basis.T
             layers[-1] = layers[-1]._replace(embeddings=pooled)
         return Encoded(layers, pixels)
 
@@ -156,6 +161,7 @@ class Gkc(nn.Module):
                 mask_logits=regions.mask_logits,
                 class_logits=self._classify(regions, vectors, bank.owner),
                 queries=regions.embeddings,
+                class_queries=regions.class_queries,
             )
             for regions in encoded.layers
         ]
@@ -166,14 +172,16 @@ class Gkc(nn.Module):
         final = rows[-1]
         return MaskOutput(
             mask_logits=final.mask_logits, class_logits=final.class_logits, queries=final.queries,
-            dense_logits=dense, auxiliary=tuple(rows[:-1]),
+            class_queries=final.class_queries, dense_logits=dense, auxiliary=tuple(rows[:-1]),
         )  # fmt: skip
 
     def _embed(self, project: nn.Module, prediction: QueryPrediction) -> Regions:
-        embeddings = F.normalize(project(self.class_query(prediction.queries)), dim=-1, eps=1e-7)
+        class_queries = self.class_query(prediction.queries)
+        embeddings = F.normalize(project(class_queries), dim=-1, eps=1e-7)
         if prediction.mask_logits is None:
             raise RuntimeError("only the last layer's masks are drawn outside training")
-        return Regions(embeddings, embeddings @ F.normalize(self.no_object, dim=0), prediction.mask_logits)
+        no_object = embeddings @ F.normalize(self.no_object, dim=0)
+        return Regions(embeddings, class_queries, no_object, prediction.mask_logits)
 
     def _classify(self, regions: Regions, vectors: Tensor, owner: npt.NDArray[np.int64]) -> Tensor:
         """Logits [B, Q, K + 1]: cosines times temperature, no-object last."""

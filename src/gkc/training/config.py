@@ -31,6 +31,7 @@ class DataConfig:
     negatives_from: str | None = None
     negatives: Literal["all", "stuff"] = "all"
     num_distractors: int | None = None
+    repeat_threshold: float = 0.0
     takes_pastes: bool = False
     gives_pastes: bool = False
 
@@ -76,6 +77,7 @@ def _source(config: DataConfig, root: Path) -> Source:
         weight=config.weight,
         negatives=negatives,
         num_distractors=config.num_distractors,
+        repeat_threshold=config.repeat_threshold,
         takes_pastes=config.takes_pastes,
         gives_pastes=config.gives_pastes,
     )
