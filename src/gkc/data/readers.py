@@ -156,7 +156,7 @@ class FolderSet:
             image=image,
             masks=_stack([labels == value for value in kept], labels.shape),
             categories=np.array([self._index[value] for value in kept], np.int64),
-            regions=_origins(index, len(kept)),
+            regions=region_origins(index, len(kept)),
             void=labels == IGNORE,
             other=np.isin(labels, list(self._background)),
         )
@@ -199,7 +199,7 @@ class CocoPanopticSet:
             image=image,
             masks=masks,
             categories=np.array([self._by_coco_id[segment["category_id"]] for segment in segments], np.int64),
-            regions=_origins(index, len(segments)),
+            regions=region_origins(index, len(segments)),
             void=np.logical_not(masks.any(axis=0)),
             other=np.zeros(ids.shape, bool),
         )
@@ -247,7 +247,7 @@ class CocoInstanceSet:
             image=image,
             masks=_stack([decode_segmentation(a["segmentation"], size) for a in things], size),
             categories=np.array([self._by_coco_id[a["category_id"]] for a in things], np.int64),
-            regions=_origins(index, len(things)),
+            regions=region_origins(index, len(things)),
             void=void,
             other=np.zeros(size, bool),
         )
@@ -284,7 +284,7 @@ class NamedRegionSet:
             image=image,
             masks=masks[present],
             categories=np.array([self._index[self._names[stem]]], np.int64)[present],
-            regions=_origins(index, 1)[present],
+            regions=region_origins(index, 1)[present],
             void=labels == IGNORE,
             other=labels == 0,
         )
@@ -308,7 +308,7 @@ def decode_segmentation(segmentation: Any, size: tuple[int, int]) -> npt.NDArray
     return np.array(canvas)
 
 
-def _origins(index: int, count: int) -> npt.NDArray[np.int64]:
+def region_origins(index: int, count: int) -> npt.NDArray[np.int64]:
     """`Sample.regions` of an image's `count` masks as read."""
     return np.stack([np.full(count, index, np.int64), np.arange(count, dtype=np.int64)], axis=1)
 
