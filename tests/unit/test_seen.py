@@ -2,15 +2,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gkc.data.held_out import HeldOutSet
 from gkc.data.readers import CocoPanopticSet, FolderSet
+from gkc.data.seen import SeenSet
 from gkc.errors import ConfigError
 from tests.support.labelled import write_folder_set, write_panoptic_set
 
 
-def test_held_out_pixels_become_void_and_the_name_is_gone(tmp_path):
+def test_unseen_pixels_become_void_and_the_name_is_gone(tmp_path):
     whole = FolderSet(write_folder_set(tmp_path))
-    part = HeldOutSet(whole, ["green thing"])
+    part = SeenSet(whole, ["green thing"])
     assert part.names == ("red thing", "blue stuff")
     assert len(part) == len(whole)
     for index in range(len(whole)):
@@ -25,20 +25,20 @@ def test_held_out_pixels_become_void_and_the_name_is_gone(tmp_path):
         assert sorted(part.categories(index)) == sorted(after.categories.tolist())
 
 
-def test_delete_leaves_out_the_images_that_show_a_held_out_class(tmp_path):
+def test_delete_leaves_out_the_images_that_show_an_unseen_class(tmp_path):
     write_folder_set(tmp_path, count=4)
     for index in (1, 3):
         path = tmp_path / "labels" / f"photo{index}.png"
         labels = np.array(Image.open(path))
         labels[labels == 0] = 2
         Image.fromarray(labels).save(path)
-    part = HeldOutSet(FolderSet(tmp_path), ["red thing"], mode="delete")
+    part = SeenSet(FolderSet(tmp_path), ["red thing"], mode="delete")
     assert [part[i].name for i in range(len(part))] == ["photo1", "photo3"]
     assert part[1].regions[:, 0].tolist() == [1] * len(part[1].masks)
 
 
 def test_segments_of_a_panoptic_set(tmp_path):
-    part = HeldOutSet(CocoPanopticSet(write_panoptic_set(tmp_path)), ["car"])
+    part = SeenSet(CocoPanopticSet(write_panoptic_set(tmp_path)), ["car"])
     sample = part[0]
     assert sample.categories.tolist() == [0]
     assert sample.void.sum() == 30 * 60
@@ -51,9 +51,9 @@ def test_segments_of_a_panoptic_set(tmp_path):
 )
 def test_mistakes_say_what_to_do(tmp_path, names, advice):
     with pytest.raises(ConfigError, match=advice):
-        HeldOutSet(FolderSet(write_folder_set(tmp_path)), names)
+        SeenSet(FolderSet(write_folder_set(tmp_path)), names)
 
 
 def test_delete_that_leaves_nothing_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="mode ignore"):
-        HeldOutSet(FolderSet(write_folder_set(tmp_path)), ["blue stuff"], mode="delete")
+        SeenSet(FolderSet(write_folder_set(tmp_path)), ["blue stuff"], mode="delete")
