@@ -15,8 +15,10 @@ import pytest
 from PIL import Image
 
 from gkc.formats import decode_mask, from_json
+from gkc.text.synonyms import read_synonyms
 from gkc.zoo import BUNDLED, CARD
 from tests.support.colour_model import write_colour_model
+from tests.support.small_wordnet import write_wordnet
 
 Done = subprocess.CompletedProcess[str]
 
@@ -284,3 +286,41 @@ def test_the_examples_run(tmp_path: Path, script: str) -> None:
     done = subprocess.run([sys.executable, example], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout
+
+
+def test_synonyms_of_names(tmp_path: Path) -> None:
+    write_wordnet(tmp_path / "wordnet")
+    (tmp_path / "names.txt").write_text("bicycle\nmotorcycle\nMouse|pointer\nstop sign\n")
+    decisions = {"names": {"mouse": {"sense": "mouse.n.02"}, "bicycle": {"drop": {"too wide": ["wheel"]}}}}
+    (tmp_path / "decisions.json").write_text(json.dumps(decisions))
+    command = ("names", "synonyms", "names.txt", "--wordnet", "wordnet", "--decisions", "decisions.json")
+    done = gkc(*command, "--held-out", "cycle", "-o", "table.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "dropped (shared with: motorcycle): bike" in done.stdout
+    assert "dropped (review: too wide): wheel" in done.stdout
+    assert "dropped (held out): cycle" in done.stdout
+    assert "meaning: mouse.n.02, a hand-operated electronic device" in done.stdout
+    assert done.stdout.endswith("4 classes, 2 synonyms, 0.50 a class; 1 without a meaning\n")
+    assert read_synonyms(tmp_path / "table.json") == {
+        "bicycle": (), "motorcycle": (), "Mouse": ("pointer", "computer mouse"), "stop sign": ()
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("nothing",), "coco-133"),
+        (("names.txt", "--wordnet", "none"), "wordnet-base"),
+        (("names.txt", "--wordnet", "wordnet", "--decisions", "none.json"), "none.json"),
+        (("twice.txt", "--wordnet", "wordnet"), "stands twice"),
+    ],
+)
+def test_mistakes_about_synonyms_are_one_line(tmp_path: Path, words: tuple[str, ...], message: str) -> None:
+    write_wordnet(tmp_path / "wordnet")
+    (tmp_path / "names.txt").write_text("dog\n")
+    (tmp_path / "twice.txt").write_text("dog\ndog\n")
+    done = gkc("names", "synonyms", *words, "-o", "table.json", cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "table.json").exists()

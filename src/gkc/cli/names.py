@@ -1,4 +1,4 @@
-"""`gkc names check`: a look over a list of names."""
+"""`gkc names check` and `gkc names synonyms`: a look over a list of names, and further words for them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ import typer
 from gkc.cli import options
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from gkc.engines.onnx import OnnxTextEncoder
     from gkc.text.review import Remark
+    from gkc.text.synonyms import SynonymRow, SynonymTable
+    from gkc.text.vocabularies import Row
 
 _TITLES = {
     "duplicate": "twice in the list (refused when segmenting)",
@@ -59,6 +61,112 @@ def check(
         _show(remarks, f"{len(categories)} classes, {sum(len(category.names) for category in categories)} names")
     if any(remark.kind == "duplicate" for remark in remarks):
         raise typer.Exit(2)
+
+
+def synonyms(
+    vocabulary: Annotated[
+        str,
+        typer.Argument(
+            metavar="VOCABULARY|FILE",
+            help="coco-133, coco-stuff-171, voc-20, context-59, ade-150, cityscapes-19, vipseg-124 or msrc-23, "
+            "or a file: one class a line, or a JSON list.",
+        ),
+    ],
+    wordnet: Annotated[
+        Path | None,
+        typer.Option("--wordnet", metavar="DIR", help="Folder of WordNet.  [default: the installed one]"),
+    ] = None,
+    held_out: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--held-out",
+            metavar="NAMES|FILE",
+            help="Names that no class may have as a synonym; the 30 of the published splits never are. Repeatable.",
+        ),
+    ] = None,
+    decisions: Annotated[
+        Path | None,
+        typer.Option("--decisions", metavar="FILE", help="Your own decisions in place of those that come with GKC."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write the table, as JSON.")] = None,
+) -> None:
+    """Find further words for every class in WordNet, to draw prompts from in training.
+
+    Shows for every class the meaning taken, the words kept and those dropped, each with the reason. Look the table
+    over before you train with it; docs/synonyms.md says how.
+
+    \b
+    Examples:
+      gkc names synonyms coco-133
+      gkc names synonyms names.txt --held-out "tyre, box" -o synonyms.json
+      gkc names synonyms names.txt --wordnet WordNet-3.0/dict --decisions decisions.json
+
+    \b
+    Exit codes:
+      0  done
+      2  no such list of names, no WordNet, or decisions that do not fit it
+    """  # noqa: D301  # \b keeps the lines apart in the help
+    from gkc.media import write_atomically
+    from gkc.text.synonym_builder import REVIEW, build_table, read_decisions
+    from gkc.text.synonyms import format_table
+    from gkc.text.wordnet import WordNet, find_wordnet
+
+    name, rows = _rows(vocabulary)
+    unseen = [word for given in held_out or () for word in _held_out(given)]
+    made = read_decisions(decisions or REVIEW, name)
+    table = build_table(name, rows, WordNet(wordnet or find_wordnet()), made, held_out=unseen)
+    if out is not None:
+        write_atomically(out, format_table(table).encode())
+    _show_table(table)
+
+
+def _rows(vocabulary: str) -> tuple[str, Sequence[Row]]:
+    """The name and the classes of a published list, or of a file."""
+    from gkc.errors import VocabularyError
+    from gkc.text.vocabularies import VOCABULARIES, Row, named_vocabulary
+    from gkc.text.vocabulary import Vocabulary
+
+    if vocabulary in VOCABULARIES:
+        return vocabulary, named_vocabulary(vocabulary)
+    if not Path(vocabulary).is_file():
+        known = ", ".join(VOCABULARIES)
+        raise VocabularyError(f"{vocabulary!r} is no file and no known vocabulary: use one of {known}")
+    categories = Vocabulary.read(vocabulary)
+    rows = [Row(name=c.name, published=c.name, aliases=c.synonyms, is_thing=c.is_thing) for c in categories]
+    return Path(vocabulary).stem, rows
+
+
+def _held_out(given: str) -> tuple[str, ...]:
+    """The names of a published split, of a file, or as given."""
+    from gkc.text.vocabularies import SPLITS, named_split
+    from gkc.text.vocabulary import Vocabulary
+
+    if given in SPLITS:
+        return named_split(given)
+    return (Vocabulary.read(given) if Path(given).is_file() else Vocabulary.parse(given)).prompts
+
+
+def _show_table(table: SynonymTable) -> None:
+    from gkc.cli.terminal import screen, shown
+
+    for row in table.rows:
+        screen().print(shown(row.name), style="bold")
+        for title, text in _lines(row):
+            screen().print(f"  {shown(title)}: {shown(text)}")
+    words = [len(row.synonyms) for row in table.rows]
+    unknown = sum(row.sense is None for row in table.rows)
+    mean = sum(words) / len(words)
+    screen().print(f"{len(words)} classes, {sum(words)} synonyms, {mean:.2f} a class; {unknown} without a meaning")
+
+
+def _lines(row: SynonymRow) -> Iterator[tuple[str, str]]:
+    if row.sense is not None:
+        yield "meaning", f"{row.sense}, {row.gloss}"
+    yield "synonyms", ", ".join(row.synonyms) or "none"
+    if row.narrower:
+        yield "narrower", ", ".join(row.narrower)
+    for reason, dropped in row.dropped.items():
+        yield f"dropped ({reason})", ", ".join(dropped)
 
 
 def _text_encoder(model: str) -> OnnxTextEncoder:
