@@ -29,7 +29,7 @@ from PIL import Image
 from scipy import ndimage
 from skimage.segmentation import slic
 
-from gkc.nn.efficientnet import EfficientNetLite
+from gkc.nn.efficientnet import EfficientNetLiteClassifier
 
 Labels = NDArray[np.uint8]
 Labeller = Callable[[str, Image.Image], Labels | None]
@@ -168,27 +168,22 @@ class ClassActivation:
     def __init__(self, checkpoint: Path, sides: list[int], threads: int) -> None:
         torch.set_num_threads(threads)
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        variant = {16: "lite0", 18: "lite1", 21: "lite2"}[sum("_depthwise_conv" in name for name in state)]
-        self._trunk = EfficientNetLite(variant).eval()
-        self._trunk.load_published(state, str(checkpoint))
-        gain = state["_bn1.weight"] / torch.sqrt(state["_bn1.running_var"] + 1e-3)
-        self._head = state["_conv_head.weight"] * gain[:, None, None, None]
-        self._head_bias = state["_bn1.bias"] - state["_bn1.running_mean"] * gain
-        self._weight, self._bias, self._sides = state["_fc.weight"], state["_fc.bias"], sides
+        self._network = EfficientNetLiteClassifier.from_published(state, str(checkpoint))
+        self._sides = sides
 
     def __call__(self, image: Image.Image, index: int) -> tuple[NDArray[np.float32], int]:
         """Activation in [0, 1] at the size of the image, and the rank of the class (0 = the top prediction)."""
-        activation, logits = torch.zeros(image.size[::-1]), torch.zeros(len(self._bias))
+        classifier = self._network.classifier
+        activation, logits = torch.zeros(image.size[::-1]), torch.zeros(classifier.out_features)
         with torch.inference_mode():
             for side in self._sides:
                 scale = side / min(image.size)
                 width, height = (max(32, round(edge * scale / 32) * 32) for edge in image.size)
                 pixels = torch.from_numpy(np.array(image.resize((width, height), Image.Resampling.BICUBIC), np.float32))
                 batch = ((pixels - 127) / 128).permute(2, 0, 1)[None]
-                features = self._trunk(torch.cat([batch, batch.flip(3)]))[-1]
-                features = F.relu6(F.conv2d(features, self._head, self._head_bias))
-                logits += (features.mean((2, 3)) @ self._weight.T + self._bias).mean(0)
-                maps = torch.einsum("bchw,c->bhw", features, self._weight[index]).relu()
+                features = self._network.features(torch.cat([batch, batch.flip(3)]))
+                logits += classifier(features.mean((2, 3))).mean(0)
+                maps = torch.einsum("bchw,c->bhw", features, classifier.weight[index]).relu()
                 both = F.interpolate((maps[:1] + maps[1:].flip(2))[None], image.size[::-1], mode="bilinear")[0, 0]
                 activation += both / both.max().clamp(min=1e-6)
         rank = int((logits > logits[index]).sum())

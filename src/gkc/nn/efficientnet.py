@@ -32,8 +32,10 @@ _STAGES = (
     _Stage(6, 3, 1, 320, 1),
 )
 _SCALING = {"lite0": (1.0, 1.0), "lite1": (1.0, 1.1), "lite2": (1.1, 1.2)}
+_VARIANT_OF_DEPTH = {16: "lite0", 18: "lite1", 21: "lite2"}  # by the number of blocks
 _PYRAMID_STAGES = (1, 2, 4, 6)  # the last stage at strides 4, 8, 16 and 32
 _STEM_CHANNELS = 32
+_HEAD_CHANNELS = 1280
 _BATCH_NORM_EPS = 1e-3
 
 
@@ -148,17 +150,80 @@ class EfficientNetLite(nn.Module):
                 pairs.append((block.expand, f"_blocks.{index}._expand_conv", f"_blocks.{index}._bn0"))
             pairs.append((block.depthwise, f"_blocks.{index}._depthwise_conv", f"_blocks.{index}._bn1"))
             pairs.append((block.project, f"_blocks.{index}._project_conv", f"_blocks.{index}._bn2"))
-        with torch.no_grad():
-            for conv, conv_name, norm_name in pairs:
-                try:
-                    weight = state[f"{conv_name}.weight"]
-                    scale, bias, mean, var = (
-                        state[f"{norm_name}.{part}"] for part in ("weight", "bias", "running_mean", "running_var")
-                    )
-                except KeyError as error:
-                    raise WeightsError(source, f"holds no tensor {error}: give an EfficientNet-Lite file") from error
-                if weight.shape != conv.weight.shape or conv.bias is None:
-                    raise WeightsError(source, f"{conv_name} is {tuple(weight.shape)}: take the file of this variant")
-                gain = scale / torch.sqrt(var + _BATCH_NORM_EPS)
-                conv.weight.copy_(weight * gain[:, None, None, None])
-                conv.bias.copy_(bias - mean * gain)
+        for conv, conv_name, norm_name in pairs:
+            _fold(conv, state, conv_name, norm_name, source)
+
+
+class EfficientNetLiteClassifier(nn.Module):
+    """A whole EfficientNet-Lite: class logits of a picture, as published for ImageNet.
+
+    Args:
+        variant: "lite0", "lite1" or "lite2".
+        num_classes: how many classes it tells apart.
+
+    Raises:
+        ConfigError: another variant.
+    """
+
+    def __init__(self, variant: str = "lite0", num_classes: int = 1000) -> None:
+        super().__init__()
+        self.variant = variant
+        self.trunk = EfficientNetLite(variant)
+        self.head = _SameConv(self.trunk.channels[-1], _HEAD_CHANNELS, 1)
+        self.classifier = nn.Linear(_HEAD_CHANNELS, num_classes)
+
+    @classmethod
+    def from_published(cls, state: Mapping[str, Tensor], source: str) -> EfficientNetLiteClassifier:
+        """The classifier of a published checkpoint, its variant told by its depth, in evaluation mode.
+
+        Args:
+            state: tensors named `_conv_stem.weight`, ..., `_conv_head.weight`, `_bn1.weight`, `_fc.weight`.
+            source: where they come from, for the error.
+
+        Raises:
+            WeightsError: it is of no known variant, or a tensor is missing or has another shape.
+        """
+        depth = sum(name.endswith("_depthwise_conv.weight") for name in state)
+        weight, bias = state.get("_fc.weight"), state.get("_fc.bias")
+        if (
+            depth not in _VARIANT_OF_DEPTH
+            or weight is None
+            or bias is None
+            or weight.shape != (len(bias), _HEAD_CHANNELS)
+        ):
+            known = ", ".join(_SCALING)
+            raise WeightsError(source, f"is no EfficientNet-Lite classifier ({known}): give the published file of one")
+        network = cls(_VARIANT_OF_DEPTH[depth], len(weight))
+        network.trunk.load_published(state, source)
+        _fold(network.head, state, "_conv_head", "_bn1", source)
+        network.classifier.load_state_dict({"weight": weight, "bias": bias})
+        return network.eval()
+
+    def features(self, images: Tensor) -> Tensor:
+        """The last map [B, 1280, H / 32, W / 32] of normalised images [B, 3, H, W], the one that is averaged."""
+        return F.relu6(self.head(self.trunk(images)[-1]))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Class logits [B, num_classes] of normalised images [B, 3, H, W]."""
+        return self.classifier(self.features(images).mean(dim=(2, 3)))  # type: ignore[no-any-return]  # a Linear
+
+
+@torch.no_grad()
+def _fold(conv: _SameConv, state: Mapping[str, Tensor], conv_name: str, norm_name: str, source: str) -> None:
+    """Take a convolution and the batch normalisation after it as one.
+
+    Raises:
+        WeightsError: a tensor is missing or has another shape.
+    """
+    try:
+        weight = state[f"{conv_name}.weight"]
+        scale, bias, mean, var = (
+            state[f"{norm_name}.{part}"] for part in ("weight", "bias", "running_mean", "running_var")
+        )
+    except KeyError as error:
+        raise WeightsError(source, f"holds no tensor {error}: give an EfficientNet-Lite file") from error
+    if weight.shape != conv.weight.shape or conv.bias is None:
+        raise WeightsError(source, f"{conv_name} is {tuple(weight.shape)}: take the file of this variant")
+    gain = scale / torch.sqrt(var + _BATCH_NORM_EPS)
+    conv.weight.copy_(weight * gain[:, None, None, None])
+    conv.bias.copy_(bias - mean * gain)
