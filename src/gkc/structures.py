@@ -40,7 +40,7 @@ class Sample:
     `categories` int64 [M], class index into the data set's names; `void` bool [H, W], pixels without annotation;
     `other` bool [H, W], pixels that are certainly of no such class. Any further pixel in no mask is unlabelled.
     `regions` int64 [M, 2] says where each mask came from and stays with it through crops and pastes: the image's index
-    in its set, and the mask's place in the image.
+    in its set, and the mask's place in the image. `captions` describe the image, if any do.
     """
 
     name: str
@@ -50,6 +50,7 @@ class Sample:
     regions: npt.NDArray[np.int64]
     void: npt.NDArray[np.bool_]
     other: npt.NDArray[np.bool_]
+    captions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +60,8 @@ class Batch(Generic[Array]):
     `images` float [B, 3, H, W] in 0..1. At a quarter of that size: per image `masks` bool [M, h, w] with `categories`
     int64 [M] and `regions` int64 [M, 3] (source, image, mask: where they came from), and `labels` int64 [B, h, w], a
     class, `VOID`, `OTHER` or `UNLABELLED`. `columns` bool [B, K]: classes that compete in an image; `own` bool [B, K]:
-    classes that its data set annotates; `is_complete` bool [B]: whether every region of the image has a mask.
+    classes that its data set annotates; `is_complete` bool [B]: whether every region of the image has a mask. `words`
+    are the nouns of one caption of each image, none where it has no caption.
     """
 
     names: tuple[str, ...]
@@ -71,6 +73,7 @@ class Batch(Generic[Array]):
     columns: Array
     own: Array
     is_complete: Array
+    words: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,9 +8,8 @@ import torch
 from gkc.losses.dense import dense_cross_entropy
 from gkc.losses.masks import mask_bce, mask_dice
 from gkc.losses.matching import MatchingCosts, match
-from gkc.losses.objective import MaskObjective, ObjectiveConfig
-from gkc.losses.text import query_cross_entropy
-from gkc.structures import OTHER, UNLABELLED, VOID, Batch, MaskOutput
+from gkc.losses.text import DROPPED, drop_regions, query_cross_entropy
+from gkc.structures import OTHER, UNLABELLED, VOID
 
 ALL = torch.ones(1, 2, dtype=torch.bool)
 
@@ -64,72 +63,50 @@ def test_other_means_nothing_where_every_class_is_the_sets_own():
 def test_matching_takes_the_cheapest_assignment():
     masks = torch.tensor([[1.0, 1, 0, 0], [0, 0, 1, 1]])
     mask_logits = torch.tensor([[-9.0, -9, 9, 9], [9, 9, -9, -9], [9, 9, 9, 9]])
-    probs = torch.full((3, 3), 1 / 3)
-    queries, regions = match(probs, mask_logits, torch.tensor([0, 1]), masks, costs=MatchingCosts())
+    queries, regions = match(torch.full((3, 2), 1 / 3), mask_logits, masks, costs=MatchingCosts())
     assert dict(zip(queries.tolist(), regions.tolist(), strict=True)) == {0: 1, 1: 0}
 
 
 def test_repeats_feed_several_queries_but_never_more_than_there_are():
     masks = torch.tensor([[1.0, 1, 0, 0], [0, 0, 1, 1]])
-    probs, mask_logits = torch.full((5, 3), 1 / 3), torch.randn(5, 4)
+    probs, mask_logits = torch.full((5, 2), 1 / 3), torch.randn(5, 4)
     for repeats, expected in ((2, 4), (9, 4)):
-        queries, regions = match(
-            probs, mask_logits, torch.tensor([0, 1]), masks, costs=MatchingCosts(), repeats=repeats
-        )
+        queries, regions = match(probs, mask_logits, masks, costs=MatchingCosts(), repeats=repeats)
         assert len(set(queries.tolist())) == len(queries) == expected
         assert regions.bincount().tolist() == [2, 2]
 
 
-def _batch(masks, categories, labels):
-    return Batch(
-        names=("a", "b"), images=torch.zeros(1, 3, 16, 16), masks=(masks,), categories=(categories,),
-        regions=(torch.zeros(len(categories), 3, dtype=torch.int64),), labels=labels,
-        columns=ALL, own=ALL, is_complete=torch.tensor([True]),
-    )  # fmt: skip
+def test_matching_weighs_what_a_query_gives_to_each_regions_class():
+    masks, mask_logits = torch.ones(2, 4), torch.zeros(2, 4)
+    probs = torch.tensor([[0.2, 0.6], [0.1, 0.9]])  # 0.2 + 0.9 beats 0.6 + 0.1
+    assert match(probs, mask_logits, masks, costs=MatchingCosts())[1].tolist() == [0, 1]
+    assert match(probs.flip(1), mask_logits, masks, costs=MatchingCosts())[1].tolist() == [1, 0]
 
 
-def _output(**parts):
-    values = {
-        "mask_logits": torch.randn(1, 3, 4, 4, requires_grad=True),
-        "class_logits": torch.randn(1, 3, 3, requires_grad=True),
-        "queries": torch.randn(1, 3, 8),
-        "dense_logits": torch.randn(1, 2, 2, 2, requires_grad=True),
-    }
-    return MaskOutput(**(values | parts))
+def test_more_regions_than_queries_leave_regions_without_one():
+    queries, regions = match(torch.zeros(3, 7), torch.randn(3, 9), torch.eye(7, 9), costs=MatchingCosts(), repeats=3)
+    assert queries.tolist() == [0, 1, 2]
+    assert len(set(regions.tolist())) == 3
 
 
-def test_a_batch_without_regions_still_has_a_gradient():
-    output = _output()
-    nothing = torch.zeros(0, 4, 4, dtype=torch.bool)
-    empty = _batch(nothing, torch.zeros(0, dtype=torch.int64), torch.full((1, 4, 4), VOID))
-    terms = MaskObjective(ObjectiveConfig())(output, empty)
-    total = sum(terms.values())
-    total.backward()
-    assert torch.isfinite(total)
-    for leaf in (output.mask_logits, output.class_logits, output.dense_logits):
-        assert leaf.grad is not None
-        assert torch.isfinite(leaf.grad).all()
+def test_matching_works_where_no_drawn_point_is_known():
+    queries, regions = match(torch.tensor([[0.1], [0.8]]), torch.zeros(2, 0), torch.zeros(1, 0), costs=MatchingCosts())
+    assert (queries.tolist(), regions.tolist()) == ([1], [0])
 
 
-def test_a_perfect_output_costs_next_to_nothing():
-    masks = torch.zeros(2, 4, 4, dtype=torch.bool)
-    masks[0, :2], masks[1, 2:] = True, True
-    labels = torch.zeros(1, 4, 4, dtype=torch.int64)
-    labels[:, 2:] = 1
-    class_logits = torch.tensor([[[9.0, -9, -9], [-9, 9, -9], [-9, -9, 9]]])
-    mask_logits = torch.cat([masks.float() * 40 - 20, torch.full((1, 4, 4), -20.0)]).unsqueeze(0)
-    dense = torch.nn.functional.one_hot(labels, 2).movedim(-1, 1).float() * 40
-    output = _output(mask_logits=mask_logits, class_logits=class_logits, dense_logits=dense)
-    terms = MaskObjective(ObjectiveConfig())(output, _batch(masks, torch.tensor([0, 1]), labels))
-    assert set(terms) == {"class", "mask", "dice", "dense"}
-    assert sum(terms.values()).item() < 1e-3
+def test_dropped_queries_take_no_part():
+    logits = torch.log(torch.tensor([[[0.5, 0.25, 0.25], [0.2, 0.2, 0.6], [0.1, 0.8, 0.1]]]))
+    targets = torch.tensor([[0, 2, DROPPED]])
+    loss = query_cross_entropy(logits, targets, ALL, torch.tensor([True]), no_object_weight=0.1)
+    assert loss.item() == pytest.approx((math.log(2) - 0.1 * math.log(0.6)) / 1.1)
 
 
-def test_drawn_points_read_coarse_maps_where_they_lie():
-    masks = torch.zeros(1, 4, 4, dtype=torch.bool)
-    masks[0, :, 2:] = True
-    labels = torch.zeros(1, 4, 4, dtype=torch.int64)
-    coarse = torch.tensor([[[[-20.0, 20.0], [-20.0, 20.0]]]])
-    output = _output(mask_logits=coarse, class_logits=torch.tensor([[[9.0, -9, -9]]]), queries=torch.zeros(1, 1, 8))
-    terms = MaskObjective(ObjectiveConfig(num_points=12))(output, _batch(masks, torch.tensor([0]), labels))
-    assert terms["mask"].item() < 0.1
+def test_region_dropout_drops_half_of_the_matched_and_nothing_else():
+    torch.manual_seed(0)
+    targets = torch.randint(0, 4, (40, 100))
+    dropped = drop_regions(targets, 3, 0.5)
+    assert (dropped[targets == 3] == 3).all()
+    matched = dropped[targets != 3]
+    assert (matched == DROPPED).float().mean().item() == pytest.approx(0.5, abs=0.03)
+    assert torch.equal(matched[matched != DROPPED], targets[targets != 3][matched != DROPPED])
+    assert drop_regions(targets, 3, 0.0) is targets

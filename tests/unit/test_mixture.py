@@ -2,11 +2,12 @@ import numpy as np
 import pytest
 import torch
 
-from gkc.data.augment import AugmentConfig, augment, paste
+from gkc.data.augment import AugmentConfig, augment, paste, quarter
+from gkc.data.captions import Captioned
 from gkc.data.mixture import Mixture, Source
 from gkc.data.readers import CocoInstanceSet, FolderSet
 from gkc.errors import ConfigError
-from gkc.structures import OTHER, UNLABELLED, VOID
+from gkc.structures import OTHER, UNLABELLED, VOID, Sample
 from tests.support.labelled import write_folder_set, write_instance_set
 
 VIEW = AugmentConfig(crop_size=64)
@@ -78,6 +79,70 @@ def test_pasted_regions_lie_on_top(tmp_path):
     assert (pasted.image[~cover] == target.image[~cover]).all()
     assert pasted.masks.sum(0).max() == 1
     assert not pasted.void[cover].any()
+
+
+def stripes(name, *edges):
+    """A sample of 64 x 64 whose region m, of class m, is the rows from one edge to the next."""
+    masks = np.zeros((len(edges) - 1, 64, 64), bool)
+    for m in range(len(masks)):
+        masks[m, edges[m] : edges[m + 1]] = True
+    return Sample(
+        name=name, image=np.zeros((64, 64, 3), np.uint8), masks=masks, categories=np.arange(len(masks)),
+        regions=np.stack([np.full(len(masks), 5), np.arange(len(masks))], axis=1),
+        void=~masks.any(0), other=np.zeros((64, 64), bool), captions=(f"a {name}",),
+    )  # fmt: skip
+
+
+def test_regions_cropped_out_are_dropped_and_the_others_keep_their_origin():
+    whole = stripes("whole", *range(0, 65, 8))
+    zoomed = AugmentConfig(crop_size=64, scale=(3.0, 3.0), colour=0.0, grey=0.0)
+    seen = set()
+    for seed in range(20):
+        view = augment(whole, zoomed, np.random.default_rng(seed))
+        assert 0 < len(view.masks) < 8
+        assert len(view.masks) == len(view.categories) == len(view.regions)
+        assert view.masks.any(axis=(1, 2)).all()
+        assert (view.regions[:, 1] == view.categories).all()  # mask m was of class m
+        assert (view.regions[:, 0] == 5).all()
+        assert view.captions == ("a whole",)
+        seen |= set(view.categories.tolist())
+    assert seen == set(range(8))
+
+
+def test_regions_covered_whole_by_pastes_are_dropped_and_the_others_keep_their_origin():
+    target, source = stripes("target", 0, 16, 32, 64), stripes("source", 0, 16)
+    source = Sample(**{**vars(source), "categories": np.array([7]), "regions": np.array([[9, 4]])})
+    pasted = paste(source, target, np.random.default_rng(0), keep=1.0)
+    assert pasted.categories.tolist() == [1, 2, 7]
+    assert pasted.regions.tolist() == [[5, 1], [5, 2], [9, 4]]
+    assert pasted.captions == ("a target",)
+
+
+def test_regions_that_vanish_at_a_quarter_of_the_size_are_no_targets():
+    thin = stripes("thin", 0, 32, 33, 64)  # row 32 lies between the rows that are kept
+    view = augment(thin, AugmentConfig(crop_size=64, scale=(1, 1), colour=0, grey=0), np.random.default_rng(0))
+    assert view.categories.tolist() == [0, 2]
+    assert view.void[32].all()
+    assert quarter(view.masks).any(axis=(1, 2)).all()
+
+
+def test_the_nouns_of_one_caption_come_with_each_image_and_change_no_picture(tmp_path):
+    plain = FolderSet(write_folder_set(tmp_path))
+    captions = {"photo0": ("a dog on a road", "two cats"), "photo1": ("the sky",), "photo2": ()}
+    batches = []
+    for image_set in (plain, Captioned(plain, captions)):
+        batches.append(Mixture([Source(image_set=image_set, weight=1.0)], batch_size=12, augmentation=VIEW, seed=3))
+    without, with_captions = (mixture.batch(0) for mixture in batches)
+    assert torch.equal(without.images, with_captions.images)
+    assert without.words == ((),) * 12
+    wanted = {0: {("dog", "road"), ("cats",)}, 1: {("sky",)}, 2: {()}, 3: {()}}
+    for step in range(3):
+        batch = batches[1].batch(step)
+        for words, regions in zip(batch.words, batch.regions, strict=True):
+            assert words in wanted[int(regions[0, 1])]
+    assert batches[1].batch(2).words == batches[1].batch(2).words
+    assert set(batches[1].words) == {"dog", "road", "cats", "sky"}
+    assert batches[0].words == ()
 
 
 def test_an_empty_mixture_is_refused():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,13 +18,14 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 class AugmentConfig:
     """How training views are drawn.
 
-    `crop_size` in pixels; `scale` is the range of the short side before cropping, relative to the crop (drawn
-    log-uniformly); `colour` the largest relative change of brightness, contrast and saturation; `grey` and `flip` are
-    probabilities.
+    `crop_size` in pixels; `scale` is the range of the image's `side`, short or long, before cropping, relative to the
+    crop (drawn log-uniformly); `colour` the largest relative change of brightness, contrast and saturation; `grey` and
+    `flip` are probabilities.
     """
 
     crop_size: int = 288
     scale: tuple[float, float] = (0.8, 2.0)
+    side: Literal["short", "long"] = "short"
     colour: float = 0.4
     grey: float = 0.05
     flip: float = 0.5
@@ -37,7 +38,8 @@ def augment(sample: Sample, config: AugmentConfig, rng: np.random.Generator) -> 
     """
     height, width = sample.image.shape[:2]
     low, high = np.log(config.scale)
-    ratio = config.crop_size * np.exp(rng.uniform(low, high)) / min(height, width)
+    extent = min(height, width) if config.side == "short" else max(height, width)
+    ratio = config.crop_size * np.exp(rng.uniform(low, high)) / extent
     h, w = max(1, round(height * ratio)), max(1, round(width * ratio))
     side = config.crop_size
     # The crop is cut from the original first: only its pixels are resized.
@@ -64,7 +66,8 @@ def augment(sample: Sample, config: AugmentConfig, rng: np.random.Generator) -> 
 def paste(source: Sample, target: Sample, rng: np.random.Generator, *, keep: float = 0.7) -> Sample:
     """`target` with regions of `source` pasted over it, each with probability `keep`.
 
-    Both samples have one size, and their categories count in the same list of names.
+    Both samples have one size, and their categories count in the same list of names. Regions of the target that are
+    covered whole are dropped. Captions are the target's.
 
     Source: Ghiasi et al., Simple Copy-Paste (CVPR 2021), without blending.
     """
@@ -73,7 +76,7 @@ def paste(source: Sample, target: Sample, rng: np.random.Generator, *, keep: flo
         return target
     masks = source.masks[chosen]
     cover: npt.NDArray[np.bool_] = np.any(masks, axis=0)
-    return replace(
+    pasted = replace(
         target,
         image=np.where(cover[..., None], source.image, target.image),
         masks=np.concatenate([target.masks & ~cover, masks]),
@@ -82,6 +85,7 @@ def paste(source: Sample, target: Sample, rng: np.random.Generator, *, keep: flo
         void=target.void & ~cover,
         other=target.other & ~cover,
     )
+    return _without_empty(pasted)
 
 
 def quarter(maps: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
@@ -98,9 +102,10 @@ def _jitter(image: Image.Image, config: AugmentConfig, rng: np.random.Generator)
 
 
 def _without_empty(sample: Sample, least: int = 32) -> Sample:
-    """`sample` without regions of fewer than `least` pixels; what is left of those becomes void."""
-    areas = sample.masks.sum(axis=(1, 2))
-    kept = areas >= least
+    """`sample` without regions of fewer than `least` pixels, or none at a quarter of the size; their rest is void."""
+    kept = (sample.masks.sum(axis=(1, 2)) >= least) & quarter(sample.masks).any(axis=(1, 2))
+    if kept.all():
+        return sample
     void = sample.void | sample.masks[~kept].any(axis=0)
     return replace(
         sample, masks=sample.masks[kept], categories=sample.categories[kept], regions=sample.regions[kept], void=void

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from gkc.data.augment import AugmentConfig, augment, paste, quarter
+from gkc.data.captions import Captioned, nouns
 from gkc.data.readers import ImageSet
 from gkc.errors import ConfigError
 from gkc.structures import OTHER, UNLABELLED, VOID, Batch, Sample
@@ -64,6 +65,12 @@ class Mixture(IterableDataset[Batch[Tensor]]):
         self.paste_probability = paste_probability
         self.first_step = first_step
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The distinct nouns of all captions of all sources."""
+        sets = [source.image_set for source in self.sources]
+        return tuple(dict.fromkeys(word for s in sets if isinstance(s, Captioned) for word in s.words))
+
     def __iter__(self) -> Iterator[Batch[Tensor]]:
         info = torch.utils.data.get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
@@ -102,6 +109,7 @@ class Mixture(IterableDataset[Batch[Tensor]]):
             columns=torch.from_numpy(columns[:, used]),
             own=torch.from_numpy(own[:, used]),
             is_complete=torch.tensor([self.sources[row].image_set.is_complete for row in rows]),
+            words=tuple(_words(sample, rng) for sample in samples),
         )
 
     def _draw(self, row: int, rng: np.random.Generator) -> Sample:
@@ -133,6 +141,11 @@ def _image_shares(source: Source) -> npt.NDArray[np.float64] | None:
     repeats = np.sqrt(source.repeat_threshold * len(present) / counts.clip(min=1)).clip(min=1)
     often = [max((float(repeats[row]) for row in classes), default=1.0) for classes in present]
     return np.array(often) / sum(often)
+
+
+def _words(sample: Sample, rng: np.random.Generator) -> tuple[str, ...]:
+    """The nouns of one of the captions; drawn last in a step, so that pictures are the same with and without them."""
+    return nouns(sample.captions[int(rng.integers(len(sample.captions)))]) if sample.captions else ()
 
 
 def _labels(sample: Sample) -> npt.NDArray[np.int64]:

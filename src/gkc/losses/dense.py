@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gkc.losses.ranks import mean_over_ranks
 from gkc.losses.text import class_weights
 from gkc.structures import OTHER
 
@@ -35,4 +36,4 @@ def dense_cross_entropy(
         foreign = logits[images].masked_fill(own[images][:, :, None], -torch.inf).logsumexp(dim=1)
         loss = loss + (total[images] - foreign)[is_other[images]].sum()
         count = count + is_other.sum()
-    return loss / count.clamp_min(1)
+    return loss / mean_over_ranks(count).clamp_min(1)

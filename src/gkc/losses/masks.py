@@ -8,7 +8,7 @@ from torch import Tensor
 DICE_SMOOTHING = 1.0
 
 
-def mask_bce(mask_logits: Tensor, masks: Tensor, known: Tensor, num_masks: float) -> Tensor:
+def mask_bce(mask_logits: Tensor, masks: Tensor, known: Tensor, num_masks: float | Tensor) -> Tensor:
     """Binary cross-entropy: mean over the known points of a mask, sum over masks, divided by `num_masks`.
 
     Args:
@@ -23,7 +23,7 @@ def mask_bce(mask_logits: Tensor, masks: Tensor, known: Tensor, num_masks: float
     return (losses.sum(1) / known.sum(1).clamp_min(1)).sum() / num_masks
 
 
-def mask_dice(mask_logits: Tensor, masks: Tensor, known: Tensor, num_masks: float) -> Tensor:
+def mask_dice(mask_logits: Tensor, masks: Tensor, known: Tensor, num_masks: float | Tensor) -> Tensor:
     """One minus the smoothed dice overlap over known points, summed over masks, divided by `num_masks`.
 
     Same arguments as `mask_bce`.
