@@ -1,6 +1,6 @@
 """Make the bundled gkc-tiny from a training run.
 
-    python scripts/bundle_gkc_tiny.py --run stage2 --text DIR --images DIR --out src/gkc/bundled/gkc-tiny
+    python scripts/bundle_gkc_tiny.py --run stage4 --text DIR --images DIR --out src/gkc/bundled/gkc-tiny
 
 Writes the model folder and benchmarks/results/gkc_tiny_export.json, the parity of ONNX Runtime and torch on the
 pictures of --images.
@@ -74,7 +74,7 @@ def main() -> None:
     bank = BankCache(encoder)(Vocabulary.parse(NAMES))
     rows = measure_parity(model, arguments.out / "vision.onnx", pictures, bank, settings)
     record.write(
-        "gkc_tiny_export", "python scripts/bundle_gkc_tiny.py --run stage2 --text DIR --images DIR --out DIR",
+        "gkc_tiny_export", "python scripts/bundle_gkc_tiny.py --run stage4 --text DIR --images DIR --out DIR",
         {"names": list(NAMES), "pictures": [asdict(row) for row in rows]},
     )  # fmt: skip
 

@@ -30,7 +30,7 @@ ROOMS: dict[str, set[str]] = {
     "inference.settings": {"errors"},
     "media": {"errors", "structures"},
     "viz": {"structures", "text.vocabulary"},
-    "text": {"errors", "structures", "text.vocabulary"},
+    "text": {"errors", "media", "structures", "text.vocabulary"},
     "metrics": {"errors"},
     "config": {"errors"},
     "zoo": {"errors", "inference.settings"},
@@ -48,20 +48,26 @@ ROOMS: dict[str, set[str]] = {
     "nn": {"errors"},
     "clip": {"errors"},
     "models": {"clip", "errors", "nn", "structures", "text"},
-    "losses": {"errors", "structures"},
+    "losses": {"errors", "structures", "text"},
+    "teachers": {"clip", "data", "errors", "media", "nn", "structures", "text"},
     "engines.torch": {"config", "engines", "errors", "models", "zoo"},
     "profiling": {"errors", "models", "nn", "text"},
-    "training": {"config", "data", "errors", "losses", "media", "models", "structures", "text"},
+    "training": {
+        "clip", "config", "data", "engines", "engines.torch", "errors", "export", "inference", "inference.settings",
+        "losses", "media", "metrics", "models", "structures", "teachers", "text", "text.vocabulary", "zoo",
+    },
     "export": {
-        "engines", "engines.torch", "errors", "inference", "inference.settings", "media", "models", "structures",
-        "text", "zoo",
+        "clip", "engines", "engines.torch", "errors", "inference", "inference.settings", "media", "models",
+        "structures", "text", "zoo",
     },
 }  # fmt: skip
 
 # A result hands itself to the room that draws or writes it, when it is asked to and not before.
 DOORS = {("structures", "formats"), ("structures", "viz")}
 
-NEEDS_TORCH = {"data", "nn", "clip", "models", "losses", "engines.torch", "profiling", "training", "export"}
+NEEDS_TORCH = {
+    "data", "nn", "clip", "models", "losses", "teachers", "engines.torch", "profiling", "training", "export",
+}  # fmt: skip
 TORCH_FREE_ALL_THE_SAME = {"gkc.data", "gkc.data.readers"}
 """The readers of labelled pictures measure the base's results, too."""
 

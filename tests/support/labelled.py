@@ -22,7 +22,9 @@ def picture(rng: np.random.Generator, size: tuple[int, int] = (96, 128)) -> tupl
     return image.clip(0, 255).astype(np.uint8), labels
 
 
-def write_folder_set(folder: Path, count: int = 4, *, background: bool = False, seed: int = 0) -> Path:
+def write_folder_set(
+    folder: Path, count: int = 4, *, background: bool = False, seed: int = 0, size: tuple[int, int] = (96, 128)
+) -> Path:
     """images/, labels/ and classes.json; a 255 stripe at the top; with `background`, class 0 bears that name."""
     rng = np.random.default_rng(seed)
     for part in ("images", "labels"):
@@ -31,7 +33,7 @@ def write_folder_set(folder: Path, count: int = 4, *, background: bool = False, 
     rows = [{"id": i, "name": "background" if background and i == 0 else name} for i, name in enumerate(names)]
     (folder / "classes.json").write_text(json.dumps(rows))
     for index in range(count):
-        image, labels = picture(rng)
+        image, labels = picture(rng, size)
         labels[:4] = 255
         Image.fromarray(image).save(folder / "images" / f"photo{index}.jpg", quality=95)
         Image.fromarray(labels).save(folder / "labels" / f"photo{index}.png")
@@ -84,4 +86,30 @@ def write_instance_set(folder: Path) -> Path:
     ]  # fmt: skip
     images = [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "b.jpg"}]
     (folder / "instances.json").write_text(json.dumps({"images": images, "annotations": annotations}))
+    return folder
+
+
+def write_mini_coco(folder: Path, count: int = 4) -> Path:
+    """COCO panoptic with captions: pictures of a dog, a car, a road and the sky, a segment each."""
+    for part in ("images", "panoptic"):
+        (folder / part).mkdir(parents=True)
+    names, coco_ids = ("dog", "car", "road", "sky"), (18, 3, 149, 187)
+    rows = [{"id": i, "name": name, "coco_id": coco_ids[i]} for i, name in enumerate(names)]
+    (folder / "classes.json").write_text(json.dumps(rows))
+    images, annotations, captions = [], [], []
+    for index in range(count):
+        ids = np.zeros((64, 80), np.int32)
+        ids[:30], ids[30:] = 70_004, 70_003
+        ids[20 + 4 * index : 40, :30], ids[35:60, 40:70] = 1, 300
+        coded = np.stack([ids % 256, ids // 256 % 256, ids // 65536], axis=-1).astype(np.uint8)
+        Image.fromarray(coded).save(folder / "panoptic" / f"{index}.png")
+        Image.fromarray((coded * 3 + 40 * index).astype(np.uint8)).save(folder / "images" / f"{index}.jpg")
+        segments = [
+            {"id": i, "category_id": c, "iscrowd": 0} for i, c in zip((1, 300, 70_003, 70_004), coco_ids, strict=True)
+        ]
+        images.append({"id": index, "file_name": f"{index}.jpg"})
+        annotations.append({"image_id": index, "file_name": f"{index}.png", "segments_info": segments})
+        captions.append({"image_id": index, "caption": "A dog and a car on the road under the sky."})
+    (folder / "panoptic.json").write_text(json.dumps({"images": images, "annotations": annotations}))
+    (folder / "captions_train2017.json").write_text(json.dumps({"images": images, "annotations": captions}))
     return folder

@@ -110,3 +110,10 @@ def test_region_dropout_drops_half_of_the_matched_and_nothing_else():
     assert (matched == DROPPED).float().mean().item() == pytest.approx(0.5, abs=0.03)
     assert torch.equal(matched[matched != DROPPED], targets[targets != 3][matched != DROPPED])
     assert drop_regions(targets, 3, 0.0) is targets
+
+
+def test_a_diverged_network_still_finds_matches():
+    nowhere = torch.full((3, 4), torch.nan)
+    queries, regions = match(torch.full((3, 2), torch.nan), nowhere, torch.ones(2, 4), costs=MatchingCosts())
+    assert sorted(regions.tolist()) == [0, 1]
+    assert len(set(queries.tolist())) == 2

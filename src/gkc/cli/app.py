@@ -14,10 +14,12 @@ from typing import Annotated
 import typer
 
 from gkc.cli.doctor import doctor
+from gkc.cli.finetune import finetune
 from gkc.cli.models import models
-from gkc.cli.names import check
+from gkc.cli.names import check, synonyms
 from gkc.cli.options import SegmentCommand
 from gkc.cli.segment import segment
+from gkc.cli.train import train
 from gkc.errors import GkcError
 
 app = typer.Typer(
@@ -29,9 +31,12 @@ app = typer.Typer(
 names = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look after lists of names.")
 
 app.command(cls=SegmentCommand)(segment)
+app.command()(train)
+app.command()(finetune)
 app.command()(doctor)
 app.command()(models)
 names.command()(check)
+names.command()(synonyms)
 app.add_typer(names, name="names")
 
 
@@ -73,6 +78,7 @@ def gkc(
     \b
     Examples:
       gkc segment photo.jpg --names "cat|kitten, sofa, wall"
+      gkc train --data photos -o run
       gkc names check names.txt
       gkc doctor
     """  # noqa: D301  # \b keeps the lines apart in the help

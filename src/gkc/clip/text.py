@@ -42,7 +42,7 @@ class ClipTextEncoder:
             )
         self.tower = tower.requires_grad_(False)
         self.tower.train(False)
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self._space = space
         self._batch_size = batch_size
 
@@ -62,7 +62,7 @@ class ClipTextEncoder:
         device = self.tower.text_projection.weight.device
         rows = [np.empty((0, self.dim), np.float32)]
         for start in range(0, len(names), self._batch_size):
-            ids = self._tokenizer(names[start : start + self._batch_size]).to(device)
+            ids = self.tokenizer(names[start : start + self._batch_size]).to(device)
             vectors = F.normalize(self.tower(input_ids=ids).text_embeds.float(), dim=-1)
             rows.append(vectors.cpu().numpy())
         return np.concatenate(rows)

@@ -78,6 +78,10 @@ class Tokenizer:
         tokens = [*letters, *(f"{letter}</w>" for letter in letters), *("".join(pair) for pair in merges), _START, _END]
         return cls(CLIPTokenizer(vocab={token: index for index, token in enumerate(tokens)}, merges=merges))
 
+    def save(self, path: Path) -> None:
+        """Write the tokenizer as a tokenizer.json, which needs no transformers to be read; texts are not cleaned."""
+        self._backend.backend_tokenizer.save(str(path))
+
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """Ids int64 [N, T], T the longest text's length (at most 77); the end mark fills up shorter ones.
 

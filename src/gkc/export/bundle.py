@@ -55,7 +55,7 @@ def write_bundle(
     }
     write_atomically(folder / "weights.safetensors", save(state))
     export_vision(model, folder / "vision.onnx")
-    halve_constants(folder / "vision.onnx")
+    halve_constants(folder / "vision.onnx", only_exact=True)
     for file in ("text.onnx", "tokenizer.json"):
         shutil.copyfile(text / file, folder / file)
     roles = {
@@ -84,16 +84,23 @@ def round_weights(model: torch.nn.Module) -> None:
             value.copy_(value.half())
 
 
-def halve_constants(path: Path) -> None:
-    """Store a graph's large constants in half precision, each with a cast that the runtime folds away when it loads."""
+def halve_constants(path: Path, *, only_exact: bool = False) -> None:
+    """Store a graph's large constants in half precision, each with a cast that the runtime folds away when it loads.
+
+    With `only_exact`, those that would lose by it stay: what the export computed from rounded weights, as folded norms.
+    """
     graph = onnx.load(path)
     casts = []
     for constant in graph.graph.initializer:
         if constant.data_type != TensorProto.FLOAT or np.prod(constant.dims) < _LEAST_ELEMENTS:
             continue
+        single = numpy_helper.to_array(constant)
+        half = single.astype(np.float16)
+        if only_exact and not np.array_equal(half.astype(np.float32), single):
+            continue
         stored = f"{constant.name}.half"
         casts.append(helper.make_node("Cast", [stored], [constant.name], name=f"{stored}.cast", to=TensorProto.FLOAT))
-        constant.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(constant).astype(np.float16), stored))
+        constant.CopyFrom(numpy_helper.from_array(half, stored))
     nodes = [*casts, *graph.graph.node]
     del graph.graph.node[:]
     graph.graph.node.extend(nodes)

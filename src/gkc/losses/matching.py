@@ -76,6 +76,7 @@ def match(
     dice = 1 - overlap / (probs.sum(1, keepdim=True) + masks.sum(1) + DICE_SMOOTHING)
     cost = costs.bce * bce + costs.dice * dice - costs.category * class_probs
     repeats = max(1, min(repeats, q // m))
+    cost = cost.nan_to_num()  # a network that has diverged is told by its gradient, with advice, not here
     rows, columns = linear_sum_assignment(cost.repeat(1, repeats).cpu().numpy())
     device = class_probs.device
     return torch.as_tensor(rows, device=device), torch.as_tensor(columns % m, device=device)

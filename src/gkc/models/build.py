@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from pickle import UnpicklingError
 from typing import Literal
 
+import torch
+from torch import Tensor
+
+from gkc.errors import WeightsError
 from gkc.models.base import Backbone, PixelDecoderLike
-from gkc.models.gkc import INITIAL_TEMPERATURE, Gkc, VisionFeature
+from gkc.models.gkc import Gkc, VisionFeature
 from gkc.nn.mask_decoder import MaskDecoder
 
 BackboneKind = Literal[
@@ -19,10 +25,14 @@ BackboneKind = Literal[
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneConfig:
-    """Which trunk, and how much of it stays frozen (EfficientNet-Lite alone)."""
+    """Which trunk, and how much of it stays frozen (EfficientNet-Lite alone).
+
+    `faithful` normalises pixels by ImageNet's statistics on a CLIP trunk too, as the paper's code does (decision D2).
+    """
 
     kind: BackboneKind
     frozen_stages: int = 0
+    faithful: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,33 +62,66 @@ class GkcConfig:
     text_space: str = "clip-rn50"
     with_dense: bool = False
     vision_feature: VisionFeature = "query"
-    initial_temperature: float = INITIAL_TEMPERATURE
 
 
-def build_backbone(config: BackboneConfig) -> Backbone:
-    """The trunk of a configuration, randomly initialised."""
+def build_backbone(config: BackboneConfig, weights: str | Path | None = None) -> Backbone:
+    """The trunk of a configuration.
+
+    `weights` are published ones: for a CLIP trunk what `gkc.clip.load.load_clip` takes, for EfficientNet-Lite its
+    ImageNet file (.pth), for the others a folder in transformers' layout or a hub name whose files are here already.
+    None starts at random.
+
+    Raises:
+        WeightsError: the weights are not there, or of another trunk.
+    """
     family, _, size = config.kind.partition("-")
     match family:
         case "clip":
-            from gkc.clip.resnet import ClipResNet
-
-            return ClipResNet(size)
+            return _clip_trunk(size, weights, faithful=config.faithful)
         case "resnet":
             from gkc.nn.backbones import ResNet
 
-            return ResNet(int(size))
+            return ResNet(int(size), weights=weights)
         case "swin":
             from gkc.nn.backbones import Swin
 
-            return Swin(size)
+            return Swin(size, weights=weights)
         case "convnext":
             from gkc.nn.backbones import ConvNeXt
 
-            return ConvNeXt(size)
+            return ConvNeXt(size, weights=weights)
         case _:
             from gkc.nn.efficientnet import EfficientNetLite
 
-            return EfficientNetLite(size, frozen_stages=config.frozen_stages)
+            trunk = EfficientNetLite(size, frozen_stages=config.frozen_stages)
+            if weights is not None:
+                trunk.load_published(_read_tensors(Path(weights)), str(weights))
+            return trunk
+
+
+def _clip_trunk(size: str, weights: str | Path | None, *, faithful: bool) -> Backbone:
+    from gkc.clip.resnet import ClipResNet
+
+    if weights is None:
+        return ClipResNet(size, faithful=faithful)
+    from gkc.clip.load import load_clip
+
+    towers = load_clip(weights)
+    trunk = towers.trunk(faithful=faithful)
+    expected = f"clip-{size}"
+    if towers.space != expected:
+        raise WeightsError(weights, f"is {towers.space}, the configuration asks for {expected}: give its file")
+    return trunk
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        state = torch.load(path, weights_only=True, map_location="cpu")
+    except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
+        raise WeightsError(path, "is no readable file of tensors: give the published .pth file") from error
+    if not isinstance(state, dict):
+        raise WeightsError(path, "holds no tensors by name: give the published .pth file")
+    return state
 
 
 def build_pixel_decoder(config: GkcConfig, channels: Sequence[int]) -> PixelDecoderLike:
@@ -98,9 +141,15 @@ def build_pixel_decoder(config: GkcConfig, channels: Sequence[int]) -> PixelDeco
             )  # fmt: skip
 
 
-def build_model(config: GkcConfig, *, with_auxiliary: bool = True) -> Gkc:
-    """The network of a configuration, randomly initialised; see `Gkc` for `with_auxiliary`."""
-    backbone = build_backbone(config.backbone)
+def build_model(config: GkcConfig, *, with_auxiliary: bool = True, trunk: str | Path | None = None) -> Gkc:
+    """The network of a configuration, randomly initialised but for the published weights `trunk` of its trunk.
+
+    See `Gkc` for `with_auxiliary`, `build_backbone` for `trunk`.
+
+    Raises:
+        WeightsError: the trunk's weights are not there, or of another trunk.
+    """
+    backbone = build_backbone(config.backbone, trunk)
     is_light = config.pixel_decoder.kind == "light"
     return Gkc(
         backbone=backbone,
@@ -114,6 +163,5 @@ def build_model(config: GkcConfig, *, with_auxiliary: bool = True) -> Gkc:
         text_dim=config.text_dim,
         with_dense=config.with_dense,
         vision_feature=config.vision_feature,
-        initial_temperature=config.initial_temperature,
         with_auxiliary=with_auxiliary,
     )  # fmt: skip

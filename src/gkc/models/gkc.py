@@ -18,7 +18,7 @@ from gkc.structures import MaskOutput
 from gkc.text.bank import TextBank
 
 INITIAL_TEMPERATURE = 1 / 0.07
-"""The paper's start; a short run starts better near CLIP's own 100, since names differ little in their cosines."""
+"""Where the paper starts. `RunConfig.temperature` starts elsewhere."""
 
 MAX_TEMPERATURE = 100.0
 """The temperature is clamped here, as CLIP's own: beyond it only the loss of one-hot targets gains (decision D13)."""
@@ -100,7 +100,6 @@ class Gkc(nn.Module):
         vision_feature: what names are matched with in the last layer: the projected "query", or the "pixels" under its
             mask, averaged (GKC section 1.6); no-object is always the query's to tell. Pixels need `with_dense`, and
             win where labels are few: a photo holds thousands of labelled pixels, but only some ten regions.
-        initial_temperature: the scale of cosines that training starts from.
         with_auxiliary: keep the projections of the earlier layers, which only training needs.
 
     Source: GKC sections 1.3 to 1.5.
@@ -111,8 +110,7 @@ class Gkc(nn.Module):
 
     def __init__(
         self, *, backbone: Backbone, pixel_decoder: PixelDecoderLike, mask_decoder: MaskDecoder, dim: int,
-        text_dim: int, with_dense: bool = False, vision_feature: VisionFeature = "query",
-        initial_temperature: float = INITIAL_TEMPERATURE, with_auxiliary: bool = True,
+        text_dim: int, with_dense: bool = False, vision_feature: VisionFeature = "query", with_auxiliary: bool = True,
     ) -> None:  # fmt: skip
         super().__init__()
         if vision_feature == "pixels" and not with_dense:
@@ -127,7 +125,7 @@ class Gkc(nn.Module):
         self.auxiliary_projections = nn.ModuleList(TextProjection(dim, text_dim) for _ in range(num_auxiliary))
         self.pixel_projection = PixelProjection(dim, text_dim) if with_dense else None
         self.no_object = nn.Parameter(torch.randn(text_dim) / math.sqrt(512))
-        self.log_temperature = nn.Parameter(torch.tensor(math.log(initial_temperature)))
+        self.log_temperature = nn.Parameter(torch.tensor(math.log(INITIAL_TEMPERATURE)))
         self.register_buffer("mean", torch.tensor(backbone.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(backbone.std).view(3, 1, 1), persistent=False)
 

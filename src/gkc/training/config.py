@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from gkc.config import check_config, read_config
 from gkc.data.augment import AugmentConfig
+from gkc.data.captions import Captioned, read_captions
 from gkc.data.mixture import Mixture, Source
 from gkc.data.readers import CocoInstanceSet, CocoPanopticSet, FolderSet, ImageSet, NamedRegionSet, read_json
+from gkc.data.seen import SeenSet
+from gkc.data.subset import Subset, split
+from gkc.errors import ConfigError
+from gkc.inference.settings import Settings
 from gkc.losses.objective import ObjectiveConfig
 from gkc.models.build import GkcConfig
+from gkc.teachers.build import TeacherConfig
 from gkc.training.loop import LoopConfig
 from gkc.training.optim import OptimConfig
+
+Kind = Literal["folder", "coco-panoptic", "coco-instances", "named-regions"]
+
+_HABITS = {
+    "loop.steps", "loop.save_every", "loop.log_every", "loop.num_workers", "loop.tensorboard", "inference", "cache",
+    "start", "trunk",
+}  # fmt: skip
+"""Entries that a run may change when it goes on: its length, where it began, and what leaves its steps as they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,11 +38,13 @@ class DataConfig:
     """One data set of the mixture; paths are relative to the run's data folder, see `Source` for the rest.
 
     `images` is where the pictures lie if not in the set's own folder; `negatives_from` is a folder whose classes.json
-    gives the negatives, all of them or the stuff alone.
+    gives the negatives, all of them or the stuff alone. `captions` is a file of them (`gkc.data.captions`); the labels
+    of the classes `unseen` are left out (`gkc.data.seen`). The share `held_out` of the images, drawn by `split_seed`,
+    is left for measuring.
     """
 
     path: str
-    kind: Literal["folder", "coco-panoptic", "coco-instances", "named-regions"] = "folder"
+    kind: Kind = "folder"
     weight: float = 1.0
     images: str | None = None
     is_complete: bool = True
@@ -34,20 +54,112 @@ class DataConfig:
     repeat_threshold: float = 0.0
     takes_pastes: bool = False
     gives_pastes: bool = False
+    captions: str | None = None
+    unseen: tuple[str, ...] = ()
+    held_out: float = 0.0
+    split_seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.held_out < 1:
+            raise ConfigError(f"data.held_out: {self.held_out} is no share: give 0 to less than 1")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """Everything that decides a run's result, the data's content aside."""
+    """Everything that decides a run's result, the data's content aside.
+
+    `text` gives the text tower: a model's name or folder, or what `gkc.clip.load.load_clip` takes. The network begins
+    as that of `start` (a model's name or folder, or an earlier run's folder), or at random with the published weights
+    `trunk` of its trunk (`gkc.models.build.build_backbone`); with `temperature` the scale of its cosines begins there,
+    in place of the start's own; with `trainable` "head" all but the projections into text space stays as it is.
+
+    `synonyms` names the tables whose names diversify the text, `teacher` scores them for each region and teaches the
+    network; what both compute once is kept in `cache`, or in the run's own folder. `inference` goes into the model that
+    comes out.
+    """
 
     model: GkcConfig
     data: tuple[DataConfig, ...]
     loop: LoopConfig
+    text: str = "gkc-tiny"
+    start: str | None = None
+    trunk: str | None = None
+    temperature: float | None = None
+    trainable: Literal["all", "head"] = "all"
     batch_size: int = 112
     augmentation: AugmentConfig = field(default_factory=AugmentConfig)
     paste_probability: float = 0.5
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    teacher: TeacherConfig | None = None
+    synonyms: tuple[str, ...] = ()
+    cache: str | None = None
+    inference: Settings = field(default_factory=Settings)
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.loop.steps < 1:
+            raise ConfigError("batch_size and loop.steps: a run needs at least one of each")
+        if self.start is not None and self.trunk is not None:
+            raise ConfigError("trunk: it would be overwritten by the network of `start`: give one of both")
+        if self.synonyms and self.teacher is None:
+            raise ConfigError("synonyms: a teacher scores them for each region: give `teacher`, or leave them out")
+
+
+def read_run(path: Path) -> RunConfig:
+    """The configuration of a YAML file.
+
+    Raises:
+        ConfigError: the file cannot be read, or an entry is wrong; the message names file and entry.
+        MissingExtraError: the `train` extra is not installed.
+    """
+    try:
+        return read_config(path, RunConfig)
+    except ConfigError as error:
+        raise error if str(path) in str(error) else ConfigError(f"{path}: {error}") from error
+
+
+def change(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
+    """The configuration with other values at dotted keys, such as {"loop.steps": 100, "data.0.weight": 2}.
+
+    Raises:
+        ConfigError: no such key, or a value of the wrong type.
+    """
+    plain = _plain(dataclasses.asdict(config))
+    for key, value in values.items():
+        *parents, leaf = key.split(".")
+        place = plain
+        for name in parents:
+            place = _inside(place, name, key)
+        _inside(place, leaf, key)
+        place[int(leaf) if isinstance(place, list) else leaf] = value
+    return check_config(plain, RunConfig, source="--set")
+
+
+def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
+    """Values by dotted key, as `change` takes them, from "key=value" each; values are YAML.
+
+    Raises:
+        ConfigError: a text is not of that form.
+    """
+    import yaml
+
+    values = {}
+    for text in texts:
+        key, sign, value = text.partition("=")
+        if not sign:
+            raise ConfigError(f"--set {text}: give key=value, such as loop.steps=100")
+        try:
+            values[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {text}: the value is no YAML: put it in quotes") from error
+    return values
+
+
+def identity_of(config: RunConfig, names: Sequence[str]) -> dict[str, Any]:
+    """What decides the result of a run with these class names, by dotted keys: see `checkpoint.Identity`."""
+    entries = dict(_entries(_plain(dataclasses.asdict(config)), ""))
+    kept = {key: value for key, value in entries.items() if not _is_habit(key)}
+    return kept | {"names": hashlib.sha256("\n".join(names).encode()).hexdigest()}
 
 
 def build_mixture(config: RunConfig, root: Path) -> Mixture:
@@ -65,25 +177,12 @@ def build_mixture(config: RunConfig, root: Path) -> Mixture:
     )
 
 
-def _source(config: DataConfig, root: Path) -> Source:
-    image_set = _image_set(config, root)
-    negatives: tuple[str, ...] = ()
-    if config.negatives_from is not None:
-        rows = read_json(root / config.negatives_from / "classes.json")
-        wanted = [row["name"] for row in rows if config.negatives == "all" or not row.get("isthing", True)]
-        negatives = tuple(name for name in wanted if name not in image_set.names)
-    return Source(
-        image_set=image_set,
-        weight=config.weight,
-        negatives=negatives,
-        num_distractors=config.num_distractors,
-        repeat_threshold=config.repeat_threshold,
-        takes_pastes=config.takes_pastes,
-        gives_pastes=config.gives_pastes,
-    )
+def build_image_set(config: DataConfig, root: Path) -> ImageSet:
+    """All labelled images of a data set, those that are held out among them.
 
-
-def _image_set(config: DataConfig, root: Path) -> ImageSet:
+    Raises:
+        DataError: the set is missing or inconsistent.
+    """
     folder = root / config.path
     images = None if config.images is None else root / config.images
     match config.kind:
@@ -95,3 +194,65 @@ def _image_set(config: DataConfig, root: Path) -> ImageSet:
             return NamedRegionSet(folder, images=images or folder / "images")
         case _:
             return FolderSet(folder, images=images, is_complete=config.is_complete)
+
+
+def held_out_part(config: DataConfig, root: Path) -> ImageSet:
+    """The images of a data set that training leaves for measuring.
+
+    Raises:
+        DataError: the set is missing or inconsistent.
+    """
+    image_set = build_image_set(config, root)
+    return Subset(image_set, split(len(image_set), config.held_out, config.split_seed)[1])
+
+
+def _source(config: DataConfig, root: Path) -> Source:
+    image_set = build_image_set(config, root)
+    if config.held_out:
+        image_set = Subset(image_set, split(len(image_set), config.held_out, config.split_seed)[0])
+    if config.unseen:
+        image_set = SeenSet(image_set, config.unseen)
+    if config.captions is not None:
+        image_set = Captioned(image_set, read_captions(root / config.captions))
+    negatives: tuple[str, ...] = ()
+    if config.negatives_from is not None:
+        rows = read_json(root / config.negatives_from / "classes.json")
+        wanted = [row["name"] for row in rows if config.negatives == "all" or not row.get("isthing", True)]
+        negatives = tuple(name for name in wanted if name not in {*image_set.names, *config.unseen})
+    return Source(
+        image_set=image_set,
+        weight=config.weight,
+        negatives=negatives,
+        num_distractors=config.num_distractors,
+        repeat_threshold=config.repeat_threshold,
+        takes_pastes=config.takes_pastes,
+        gives_pastes=config.gives_pastes,
+    )
+
+
+def _inside(place: Any, name: str, key: str) -> Any:
+    if isinstance(place, dict) and name in place:
+        return place[name]
+    if isinstance(place, list) and name.isdecimal() and int(name) < len(place):
+        return place[int(name)]
+    known = ", ".join(place) if isinstance(place, dict) else f"0 to {len(place) - 1}" if isinstance(place, list) else ""
+    raise ConfigError(f"--set {key}: no entry {name!r}" + (f": use one of {known}" if known else " below a value"))
+
+
+def _plain(value: Any) -> Any:
+    """Lists for tuples, all the way down, as YAML and JSON have them."""
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    return [_plain(entry) for entry in value] if isinstance(value, list | tuple) else value
+
+
+def _entries(value: Any, key: str) -> Iterator[tuple[str, Any]]:
+    parts = list(value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ())
+    if not parts:
+        yield key, value
+    for name, part in parts:
+        yield from _entries(part, f"{key}.{name}" if key else str(name))
+
+
+def _is_habit(key: str) -> bool:
+    return any(key == habit or key.startswith(f"{habit}.") for habit in _HABITS)

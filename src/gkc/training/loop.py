@@ -2,132 +2,215 @@
 
 from __future__ import annotations
 
-import copy
-import json
 import logging
+import math
+import signal
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from gkc.data.mixture import Mixture
+from gkc.errors import GkcError
 from gkc.losses.objective import MaskObjective
-from gkc.media import write_atomically
+from gkc.losses.prompts import Prompts
+from gkc.losses.ranks import mean_over_ranks
 from gkc.models.gkc import Gkc
-from gkc.structures import Batch
-from gkc.text.bank import TextBank
+from gkc.structures import Batch, MaskOutput
+from gkc.training import checkpoint
+from gkc.training.averaging import average_of, decay_at, update_average
+from gkc.training.events import Event, EventLog
 from gkc.training.optim import OptimConfig, parameter_groups, rate_at
+from gkc.training.processes import Device, Precision, is_any, share_of, start_fabric, to_device
 
 _log = logging.getLogger(__name__)
-
-NameVectors = Mapping[str, npt.NDArray[np.float32]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoopConfig:
-    """How long and how: `ema` is the decay of the averaged weights, `save_every` and `log_every` count steps."""
+    """How long and how: `save_every` and `log_every` count steps.
+
+    `ema` is the decay of the averaged weights, 0 keeps none; `num_workers` processes prepare batches, 0 does it in
+    between; `precision` is that of the network's forward pass, losses are always single; `tensorboard` writes its files
+    beside events.jsonl.
+    """
 
     steps: int
     seed: int = 0
     ema: float = 0.999
+    precision: Precision = "32-true"
     save_every: int = 100
     log_every: int = 10
     num_workers: int = 1
+    tensorboard: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """The network that a run hands on (its averaged weights, in evaluation mode) and the `step` it has come to."""
+
+    model: nn.Module
+    step: int
 
 
 def train(
-    model: Gkc, mixture: Mixture, objective: MaskObjective, vectors: NameVectors, folder: Path, *,
-    config: LoopConfig, optim: OptimConfig, on_save: Callable[[nn.Module, int], None] | None = None,
-) -> nn.Module:  # fmt: skip
-    """The averaged model after `config.steps` steps; a run that stopped goes on from its last checkpoint.
+    model: Gkc, mixture: Mixture, objective: MaskObjective, folder: Path, *, config: LoopConfig, optim: OptimConfig,
+    identity: checkpoint.Identity | None = None, device: Device = "auto",
+    watch: Callable[[int, Event | None], None] | None = None, should_stop: Callable[[], bool] | None = None,
+) -> Trained:  # fmt: skip
+    """The network after `config.steps` steps, or where it was told to stop.
+
+    A run whose folder holds a checkpoint goes on from it, to the same losses as if it had never stopped. Started by
+    `torchrun`, every process takes its share of each batch.
 
     Args:
         model: trained in place.
-        mixture: the batches; the batch of a step depends on the step alone, so a resumed run sees the same ones.
-        objective: named loss terms.
-        vectors: unit text vector of every name of the mixture.
+        mixture: the batches; the batch of a step depends on the step alone, so a run that goes on sees the same ones.
+        objective: named loss terms; its own parameters are trained beside the model's.
         folder: takes events.jsonl (one line every `log_every` steps) and last.pt.
         config: length and habits.
         optim: rates.
-        on_save: called with the averaged model and the step after each checkpoint.
+        identity: what decides the result; a checkpoint with another one is refused.
+        device: where to compute.
+        watch: called after each step with the number of steps done, and with the event where one was written.
+        should_stop: asked after each step; a run that stops saves a checkpoint.
+
+    Raises:
+        ConfigError: the folder holds a run of another configuration, or the batch cannot be shared among processes.
+        GkcError: the loss became infinite.
     """
-    torch.manual_seed(config.seed)
+    fabric = start_fabric(config.precision, device)
     folder.mkdir(parents=True, exist_ok=True)
-    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stub lacks this keyword
-    averaged = copy.deepcopy(model).requires_grad_(requires_grad=False).eval()
-    optimizer = torch.optim.AdamW(parameter_groups(model, optim), fused=True)
-    rates = [group["lr"] for group in optimizer.param_groups]
-    checkpoint = folder / "last.pt"
-    first = 0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        model.load_state_dict(state["model"])
-        averaged.load_state_dict(state["averaged"])
-        optimizer.load_state_dict(state["optimizer"])
-        first = state["step"]
+    identity = identity or {}
+
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stub lacks this keyword
+    averaged = average_of(model).to(fabric.device) if config.ema else None
+    scaler = fabric.strategy.precision
+    adamw = torch.optim.AdamW(parameter_groups(model, optim, objective=objective), fused=config.precision != "16-mixed")
+    rates = [group["lr"] for group in adamw.param_groups]
+    network, optimizer = fabric.setup(_Step(model, objective), adamw)
+
+    parts = {"model": model, "averaged": averaged, "objective": objective, "optimizer": adamw, "precision": scaler}
+    first = step = checkpoint.restore(folder, identity, parts)
+    if first:
         _log.info("going on from step %d", first)
     mixture.first_step = first
-    batches = iter(DataLoader(mixture, batch_size=None, num_workers=config.num_workers))
-    model.train()
+    loader = DataLoader(mixture, batch_size=None, num_workers=config.num_workers, worker_init_fn=_ignore_interrupts)
+    batches = iter(loader)
+    log = EventLog(folder, first, tensorboard=config.tensorboard) if fabric.is_global_zero else None
     started = time.monotonic()
-    for step in range(first, config.steps):
+
+    _train_mode(network)
+    while step < config.steps:
         factor = rate_at(step, config.steps, optim)
-        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        for group, rate in zip(adamw.param_groups, rates, strict=True):
             group["lr"] = rate * factor
-        batch: Batch[Tensor] = next(batches)
-        torch.manual_seed(config.seed + step)  # the points drawn in a step do not depend on where a run was resumed
-        images = batch.images.contiguous(memory_format=torch.channels_last)
-        terms = objective(model(images, bank_of(batch.names, vectors)), batch)
+        batch = to_device(share_of(next(batches), fabric.global_rank, fabric.world_size), fabric.device)
+        prompts = objective.prompts(batch, _seed_step(config.seed, step, fabric.global_rank))
+
+        terms = network(_Work(batch, prompts))
         loss = torch.stack(list(terms.values())).sum()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
-        norm = nn.utils.clip_grad_norm_(model.parameters(), optim.clip_norm)
+        optimizer.zero_grad()
+        fabric.backward(loss)
+        clipped = fabric.clip_gradients(network, optimizer, max_norm=optim.clip_norm, error_if_nonfinite=False)
+        norm = float(clipped if clipped is not None else torch.nan)
+        _check_finite(norm, step, is_scaled=scaler.state_dict() != {})
         optimizer.step()
-        update_average(averaged, model, min(config.ema, (step + 1) / (step + 10)))
-        done = step + 1
-        if done % config.log_every == 0 or done == config.steps:
-            values: dict[str, Any] = {name: round(float(term.detach()), 4) for name, term in terms.items()}
-            pace = (time.monotonic() - started) / (done - first)
+        if averaged is not None:
+            update_average(averaged, model, decay_at(step, config.ema))
+
+        step += 1
+        is_last = step == config.steps or (should_stop is not None and is_any(fabric, should_stop()))
+        event = None
+        if step % config.log_every == 0 or is_last:
+            pace = (time.monotonic() - started) / (step - first)
+            shared = {name: float(mean_over_ranks(term.detach())) for name, term in {"loss": loss, **terms}.items()}
             event = {
-                "step": done, "loss": round(float(loss.detach()), 4), **values, "norm": round(float(norm), 3),
-                "rate": factor, "seconds_per_step": round(pace, 3), "left_s": round(pace * (config.steps - done)),
+                "step": step, **{name: float(f"{value:.7g}") for name, value in shared.items()},
+                "norm": float(f"{norm:.4g}"), "rate": factor, "seconds_per_step": round(pace, 3),
+                "left_s": round(pace * (config.steps - step)),
             }  # fmt: skip
-            with (folder / "events.jsonl").open("a", encoding="utf-8") as events:
-                events.write(json.dumps(event) + "\n")
-        if done % config.save_every == 0 or done == config.steps:
-            save(checkpoint, model, averaged, optimizer, done)
-            if on_save is not None:
-                on_save(averaged, done)
-    return averaged
+            if log is not None:
+                log.write(event)
+        if (step % config.save_every == 0 or is_last) and fabric.is_global_zero:
+            checkpoint.save(folder, step, identity, parts)
+        if watch is not None and fabric.is_global_zero:
+            watch(step, event)
+        if is_last:
+            break
+
+    if log is not None:
+        log.close()
+    return Trained(model=(averaged or model).eval(), step=step)
 
 
-def bank_of(names: tuple[str, ...], vectors: NameVectors) -> TextBank[Tensor]:
-    """The bank of one step's names, one prompt a class."""
-    rows = torch.from_numpy(np.stack([vectors[name] for name in names]))
-    return TextBank(vectors=rows, owner=np.arange(len(names), dtype=np.int64))
+class _Work:
+    """What a step works on. No dataclass: Fabric would take those apart and put them together again."""
+
+    def __init__(self, batch: Batch[Tensor], prompts: Prompts) -> None:
+        self.batch = batch
+        self.prompts = prompts
 
 
-@torch.no_grad()
-def update_average(averaged: nn.Module, model: nn.Module, decay: float) -> None:
-    """Move the averaged weights towards the model's; what is no float (counters) is copied."""
-    for mean, value in zip(averaged.state_dict().values(), model.state_dict().values(), strict=True):
-        if mean.is_floating_point():
-            mean.lerp_(value, 1 - decay)
-        else:
-            mean.copy_(value)
+class _Step(nn.Module):
+    """Model and objective as one module, so that processes share the gradients of both.
+
+    The model runs in the run's precision, the objective in single: the sums over points of half precision overflow.
+    """
+
+    def __init__(self, model: Gkc, objective: MaskObjective) -> None:
+        super().__init__()
+        self.model = model
+        self.objective = objective
+
+    def forward(self, work: _Work) -> dict[str, Tensor]:
+        """The weighted terms of the loss."""
+        output = self.model(work.batch.images, work.prompts.bank)
+        with torch.autocast(work.batch.images.device.type, enabled=False):
+            terms: dict[str, Tensor] = self.objective(_in_single(output), work.batch, work.prompts)
+            return terms
 
 
-def save(path: Path, model: nn.Module, averaged: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
-    """Write a checkpoint whole or not at all."""
-    state = {
-        "model": model.state_dict(), "averaged": averaged.state_dict(), "optimizer": optimizer.state_dict(),
-        "step": step,
-    }  # fmt: skip
-    write_atomically(path, lambda stream: torch.save(state, stream))
+def _in_single(output: MaskOutput[Tensor]) -> MaskOutput[Tensor]:
+    names = ("mask_logits", "class_logits", "queries", "class_queries", "dense_logits")
+    tensors = {name: getattr(output, name) for name in names}
+    return replace(
+        output,
+        **{name: tensor.float() for name, tensor in tensors.items() if tensor is not None},
+        auxiliary=tuple(_in_single(layer) for layer in output.auxiliary),
+    )
+
+
+def _train_mode(network: nn.Module) -> None:
+    """Training mode, but for norms whose parameters are frozen: they keep their statistics, too."""
+    network.train()
+    for module in network.modules():
+        is_norm = isinstance(module, nn.modules.batchnorm._BatchNorm)  # the base has no public name
+        if is_norm and not any(parameter.requires_grad for parameter in module.parameters()):
+            module.eval()
+
+
+def _seed_step(seed: int, step: int, rank: int) -> torch.Generator:
+    """A generator for the prompts, and torch's own seeded: what a step draws depends on nothing before it."""
+    for_torch, for_prompts = np.random.SeedSequence((seed, step, rank)).generate_state(2)
+    torch.manual_seed(int(for_torch))
+    return torch.Generator().manual_seed(int(for_prompts))
+
+
+def _check_finite(norm: float, step: int, *, is_scaled: bool) -> None:
+    """Stop before the weights are spoilt; a scaler leaves such steps out by itself."""
+    if not is_scaled and not math.isfinite(norm):
+        raise GkcError(
+            f"the gradient is not finite at step {step + 1}: lower optim.learning_rate or optim.clip_norm, and go on "
+            "from the last checkpoint"
+        )
+
+
+def _ignore_interrupts(_worker: int) -> None:
+    """Leave Ctrl-C to the process that trains."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

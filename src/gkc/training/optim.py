@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from itertools import chain, pairwise
+from typing import Any, Literal
 
 from torch import nn
+
+from gkc.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimConfig:
     """AdamW (GKC section 5).
 
-    `backbone_ratio` scales the trunk's rate; `warmup` steps rise linearly, then a cosine falls to `final_ratio`.
+    `backbone_ratio` scales the trunk's rate; `warmup` steps rise linearly. Then `schedule` "cosine" falls to
+    `final_ratio`, while "steps" multiplies by `milestone_ratio` at each step of `milestones`. `clip_norm` bounds the
+    gradient's norm over all parameters.
+
+    Raises:
+        ConfigError: milestones without the schedule that uses them, or not in ascending order.
     """
 
     learning_rate: float = 3e-4
@@ -21,17 +29,30 @@ class OptimConfig:
     weight_decay: float = 0.05
     clip_norm: float = 0.01
     warmup: int = 0
+    schedule: Literal["cosine", "steps"] = "cosine"
     final_ratio: float = 0.0
+    milestones: tuple[int, ...] = ()
+    milestone_ratio: float = 0.1
+
+    def __post_init__(self) -> None:
+        if bool(self.milestones) != (self.schedule == "steps"):
+            raise ConfigError("optim.milestones: they belong to schedule: steps, which needs at least one: give both")
+        if any(later <= earlier for earlier, later in pairwise((0, *self.milestones))):
+            raise ConfigError(f"optim.milestones: {list(self.milestones)} is not ascending from 1: put them in order")
 
 
-def parameter_groups(model: nn.Module, config: OptimConfig) -> list[dict[str, Any]]:
+def parameter_groups(
+    model: nn.Module, config: OptimConfig, *, objective: nn.Module | None = None
+) -> list[dict[str, Any]]:
     """Groups for AdamW: the trunk at its own rate; norms, biases, embeddings and single vectors without decay.
 
-    The temperature and the no-object vector are among the latter (decision D13).
+    The temperature and the no-object vector are among the latter (decision D13), and so is a scale that the objective
+    learns. Parameters that need no gradient are in no group.
     """
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     embeddings = ("query_features", "query_position", "level_embedding")
-    for name, parameter in model.named_parameters():
+    others = () if objective is None else objective.named_parameters(prefix="objective")
+    for name, parameter in chain(model.named_parameters(), others):
         if parameter.requires_grad:
             is_backbone = name.startswith("backbone.")
             decays = parameter.dim() > 1 and not name.endswith(embeddings)
@@ -50,5 +71,7 @@ def rate_at(step: int, steps: int, config: OptimConfig) -> float:
     """The factor 0..1 on every learning rate at a step of `steps`."""
     if step < config.warmup:
         return (step + 1) / config.warmup
+    if config.schedule == "steps":
+        return config.milestone_ratio ** sum(step >= milestone for milestone in config.milestones)
     progress = (step - config.warmup) / max(1, steps - config.warmup)
     return config.final_ratio + (1 - config.final_ratio) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))

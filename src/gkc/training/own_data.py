@@ -1,0 +1,81 @@
+"""Runs on a user's own folder: what lies in it, and defaults that fit most."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+from gkc.errors import ConfigError, DataError
+from gkc.training import checkpoint
+from gkc.training.config import DataConfig, Kind, RunConfig, change, read_run
+from gkc.training.start import network_of
+
+Recipe = Literal["own-data", "scratch", "finetune-head", "finetune-all"]
+
+SCRATCH = "scratch"
+"""In place of a model's name: start with random weights."""
+
+_RECIPES = Path(__file__).parent / "data"
+_MARKS: dict[str, Kind] = {"panoptic.json": "coco-panoptic", "instances.json": "coco-instances", "labels": "folder"}
+
+
+def kind_of(folder: Path) -> Kind:
+    """The layout of a labelled folder, by what lies in it.
+
+    Raises:
+        DataError: nothing that any layout has.
+    """
+    if not folder.is_dir():
+        raise DataError(folder, "is no folder: check the path")
+    for name, kind in _MARKS.items():
+        if (folder / name).exists():
+            return kind
+    raise DataError(folder, "holds none of panoptic.json, instances.json and labels/: see docs/training.md for layouts")
+
+
+def own_run(recipe: Recipe, folder: Path, start: str | None) -> RunConfig:
+    """A run on a labelled folder, with the defaults of a recipe.
+
+    Args:
+        recipe: the defaults, a file of `gkc/training/data`.
+        folder: of the pictures and labels.
+        start: a model's name or folder, or an earlier run's folder, whose network, text tower and inference settings
+            the run takes; None keeps those of the recipe.
+
+    Raises:
+        DataError: the folder has no layout that is known.
+        WeightsError: no such model, or one that torch cannot train.
+    """
+    kind = kind_of(folder)
+    config = read_run(_RECIPES / f"{recipe}.yaml")
+    data = tuple(dataclasses.replace(entry, kind=kind) for entry in config.data)
+    config = dataclasses.replace(config, data=data)
+    if start is None:
+        return config
+    if (Path(start) / checkpoint.FILE).is_file():
+        earlier = read_run(Path(start) / "config.yaml")
+        return dataclasses.replace(
+            config, start=start, model=earlier.model, text=earlier.text, inference=earlier.inference
+        )
+    network, files = network_of(start)
+    return dataclasses.replace(config, start=start, model=network, text=start, inference=files.card.inference)
+
+
+def with_general(config: RunConfig, folder: Path, share: float) -> RunConfig:
+    """The run with a further set of general pictures that keeps what the model knew, `share` of all samples.
+
+    Raises:
+        ConfigError: the share is none.
+        DataError: the folder has no layout that is known.
+    """
+    if not 0 < share < 1:
+        raise ConfigError(f"a share of {share} for general pictures: give more than 0 and less than 1")
+    own = sum(entry.weight for entry in config.data)
+    general = DataConfig(path=str(folder.resolve()), kind=kind_of(folder), weight=own * share / (1 - share))
+    return dataclasses.replace(config, data=(*config.data, general))
+
+
+def without_held_out(config: RunConfig) -> RunConfig:
+    """The run on all pictures of all sets: for measuring on a folder of its own."""
+    return change(config, {f"data.{i}.held_out": 0.0 for i in range(len(config.data))})

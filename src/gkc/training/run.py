@@ -1,0 +1,258 @@
+"""A run from its configuration to the model folder that comes out: everything around the loop."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from importlib import metadata
+from itertools import chain
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from gkc.config import dump_config
+from gkc.data.check import Findings, check_set
+from gkc.data.mixture import Mixture
+from gkc.data.readers import ImageSet
+from gkc.engines.torch import TorchEngine
+from gkc.errors import ConfigError, DataError, MissingExtraError
+from gkc.inference.segmenter import Segmenter
+from gkc.losses.objective import MaskObjective
+from gkc.media import write_atomically
+from gkc.models.gkc import Gkc
+from gkc.teachers.build import build_teacher
+from gkc.teachers.features import OnImage, RegionFeatures
+from gkc.text.synonym_scores import SynonymScores
+from gkc.text.synonyms import combine_synonyms
+from gkc.training import checkpoint
+from gkc.training.config import RunConfig, build_mixture, identity_of, read_run
+from gkc.training.events import Event
+from gkc.training.loop import Trained, train
+from gkc.training.own_data import SCRATCH, own_run
+from gkc.training.processes import Device, is_main_process
+from gkc.training.start import build_network, clip_text, encode_names, network_of, text_encoder, text_folder
+
+CONFIG = "config.yaml"
+ENVIRONMENT = "environment.json"
+MODEL = "model"
+
+_PACKAGES = ("gkc", "lightning-fabric", "numpy", "pillow", "scipy", "torch", "transformers")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A run to be done: its configuration, the folder of its data, and its own folder."""
+
+    config: RunConfig
+    root: Path
+    folder: Path
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether the folder holds a checkpoint to go on from."""
+        return (self.folder / checkpoint.FILE).is_file()
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder holds a run, begun or done."""
+    return (folder / CONFIG).is_file() or (folder / checkpoint.FILE).is_file()
+
+
+def plan(config: RunConfig | None, root: Path | None, folder: Path, *, resume: bool) -> Plan:
+    """What is to be done; nothing is written yet.
+
+    Args:
+        config: None where the run goes on, whose own configuration is then taken.
+        root: of the data; None takes that of the run which goes on.
+        folder: of the run.
+        resume: go on with what lies in the folder.
+
+    Raises:
+        ConfigError: the folder holds a run and is not to be gone on with, or nothing says what to do.
+    """
+    if is_run(folder) and not resume and is_main_process():  # for others, the first may have begun already
+        raise ConfigError(f"{folder} holds a run: go on with --resume, or choose another folder")
+    if config is None and not is_run(folder):
+        raise ConfigError(f"{folder} holds no run to go on with: give --data, and a configuration if it has one")
+    config = config or read_run(folder / CONFIG)
+    if root is None:
+        root = _root_of(folder)
+    return Plan(config=config, root=root, folder=folder)
+
+
+def changed(job: Plan, config: RunConfig) -> Plan:
+    """The same run with another configuration."""
+    return replace(job, config=config)
+
+
+def configure(path: Path | None, data: Path | None, start: str | None) -> RunConfig | None:
+    """The configuration of a file, or of a user's own folder; None where neither is given.
+
+    Raises:
+        ConfigError: a file's entry is wrong.
+        DataError: the folder has no layout that is known.
+        WeightsError: `start` is no model.
+    """
+    if path is not None:
+        config = read_run(path)
+        return config if start is None else replace(config, start=None if start == SCRATCH else start)
+    if data is None:
+        return None
+    return own_run("scratch", data, None) if start == SCRATCH else own_run("own-data", data, start or "gkc-tiny")
+
+
+def check(job: Plan, *, progress: Callable[[int, int], None] | None = None) -> list[Findings]:
+    """What is wrong with the data sets of a run, each as `gkc.data.check` finds it."""
+    return [
+        check_set(
+            job.root / entry.path, entry.kind, images=None if entry.images is None else job.root / entry.images,
+            progress=progress,
+        )
+        for entry in job.config.data
+    ]  # fmt: skip
+
+
+def execute(
+    job: Plan, *, device: Device = "auto", watch: Callable[[int, Event | None], None] | None = None,
+    should_stop: Callable[[], bool] | None = None, on_image: OnImage | None = None,
+) -> Trained:  # fmt: skip
+    """Do the run, or go on with it; see `gkc.training.loop.train`.
+
+    Leaves config.yaml, environment.json, events.jsonl and last.pt in its folder. `on_image` hears of the teacher's
+    progress.
+
+    Raises:
+        GkcError: data, weights or configuration are wrong; a run that has not begun has then written nothing.
+    """
+    config = job.config
+    torch.manual_seed(config.loop.seed)
+    mixture = build_mixture(config, job.root)
+    identity = identity_of(config, mixture.names)
+    if job.is_begun:
+        checkpoint.check_identity(job.folder, identity)
+    model = build_network(config)
+    objective = build_objective(job, mixture, on_image=on_image)
+    if is_main_process():
+        write_atomically(job.folder / CONFIG, dump_config(config).encode())
+        write_atomically(job.folder / ENVIRONMENT, (json.dumps(_environment(job), indent=2) + "\n").encode())
+    return train(
+        model, mixture, objective, job.folder, config=config.loop, optim=config.optim, identity=identity, device=device,
+        watch=watch, should_stop=should_stop,
+    )  # fmt: skip
+
+
+def build_objective(job: Plan, mixture: Mixture, *, on_image: OnImage | None = None) -> MaskObjective:
+    """The objective of a run, with the teacher's vectors and synonym scores of all regions where it needs them.
+
+    Raises:
+        ConfigError: a part is on, and what it needs is not configured.
+        WeightsError: the teacher or the text tower is missing or damaged.
+    """
+    config = job.config
+    candidates = _candidates(config, mixture.names)
+    nouns = mixture.words if config.objective.grounding is not None else ()
+    encoder = text_encoder(config)
+    vectors = encode_names(config, encoder, list(dict.fromkeys([*chain.from_iterable(candidates.values()), *nouns])))
+    features = scores = None
+    if config.teacher is not None:
+        cache = job.folder / "cache" if config.cache is None else Path(config.cache)
+        image_sets: list[ImageSet] = [source.image_set for source in mixture.sources]
+        teacher = build_teacher(config.teacher, text_encoder=encoder)
+        features = RegionFeatures.build(teacher, image_sets, cache, on_image=on_image)
+        if config.objective.diversification is not None:
+            scores = SynonymScores.build(candidates, vectors, features, image_sets, folder=cache)
+    return MaskObjective(
+        config.objective, vectors=vectors, scores=scores, features=features, dim=config.model.dim,
+        text_dim=config.model.text_dim, num_layers=config.model.num_layers + 1,
+    )  # fmt: skip
+
+
+def trained_network(job: Plan) -> Gkc:
+    """The network that a run has come to, on the CPU.
+
+    Raises:
+        WeightsError: the run has no checkpoint yet.
+    """
+    model = build_network(replace(job.config, start=None, trunk=None))
+    model.load_state_dict(checkpoint.weights_of(job.folder))
+    return model.eval()
+
+
+def segmenter_of(config: RunConfig, model: Gkc) -> Segmenter:
+    """A network in use as it is, with the run's text tower and inference settings.
+
+    Raises:
+        WeightsError: the text tower is missing or damaged.
+    """
+    engine = TorchEngine(model, text_space=config.model.text_space)
+    return Segmenter(engine, text_encoder(config), config.inference)
+
+
+def write_model(job: Plan, model: Gkc, numbers: dict[str, Any] | None = None) -> Path:
+    """The model folder of a run, made for `gkc segment --model`; the network is rounded to half precision.
+
+    Raises:
+        ExportError: the network cannot be exported.
+        MissingExtraError: the packages for that are not installed.
+    """
+    try:
+        from gkc.export.bundle import write_bundle
+        from gkc.export.text import export_text
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("writing the model folder", "export") from error
+    licence, origin = "as the pictures that it was trained on allow", "random weights"
+    start = job.config.start
+    if start is not None and not (Path(start) / checkpoint.FILE).is_file():
+        card = network_of(start)[1].card
+        licence, origin = f"{card.name}: {card.licence}; further pictures: as these allow", card.name
+    folder = job.folder / MODEL
+    with TemporaryDirectory() as exported:
+        text = text_folder(job.config.text)
+        if text is None:
+            text = Path(exported)
+            export_text(clip_text(job.config.text), text)
+        write_bundle(
+            model, folder, text=text, name=job.folder.resolve().name, licence=licence,
+            description=f"Trained with gkc from {origin}.", config=job.config.model, settings=job.config.inference,
+            numbers=numbers or {},
+        )  # fmt: skip
+    return folder
+
+
+def _candidates(config: RunConfig, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Every class name with its synonyms of all tables, the name itself first; unseen names are nobody's synonym."""
+    unseen = [name for entry in config.data for name in entry.unseen]
+    words = combine_synonyms(config.synonyms, held_out=unseen)
+    return {name: (name, *words.get(name, ())) for name in names}
+
+
+def _root_of(folder: Path) -> Path:
+    """Where the data of a run lie, as it noted itself."""
+    path = folder / ENVIRONMENT
+    try:
+        return Path(json.loads(path.read_text(encoding="utf-8"))["data"])
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(path, "does not say where the data are: give --data") from error
+
+
+def _environment(job: Plan) -> dict[str, Any]:
+    return {
+        "data": str(job.root.resolve()),
+        "processor": platform.processor() or platform.machine(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "python": platform.python_version(),
+        "versions": {name: version for name in _PACKAGES if (version := _version(name)) is not None},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
