@@ -15,7 +15,7 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
-PAGES = ("README.md", "docs/models/gkc-tiny.md")
+PAGES = ("README.md", "docs/models/gkc-tiny.md", "docs/ablation.md")
 
 
 def result(name: str) -> dict[str, Any]:
@@ -129,9 +129,49 @@ def text_tower() -> str:
     )
 
 
+def synonyms() -> str:
+    """What is lost when names are replaced by synonyms."""
+    document = result("synonyms")
+    lines = ["| set | names, with synonyms | plain names | random synonyms | relative loss |", "|---|---|---|---|---|"]
+    for name, row in document["sets"].items():
+        lines.append(
+            f"| {name.split(',')[0]} | {row['names']}, {row['with_synonyms']} | {row['plain']:.3f} | "
+            f"{row['synonyms']:.3f} ± {row['spread']:.3f} | {row['relative_loss']:.1%} |"
+        )
+    return "\n".join(lines)
+
+
+def _with_spread(mean: float, std: float | None) -> str:
+    return f"{100 * mean:.1f}" + ("" if std is None else f" ± {100 * std:.1f}")
+
+
+def ablation() -> str:
+    """Every variant on every set: mean and standard deviation over the seeds."""
+    document = result("ablation")
+    columns = {
+        "seen": "seen", "unseen": "unseen", "harmonic": "harmonic", "all": "all names", "synonyms": "random synonyms",
+    }  # fmt: skip
+    variants = document["variants"]
+    lines = []
+    for name in variants["plain"]["sets"]:
+        lines += [
+            f"{name}, mIoU (present rule) x 100, {document['date']}:",
+            "",
+            "| variant | runs | " + " | ".join(columns.values()) + " | spread over synonym draws |",
+            "|---" * (len(columns) + 3) + "|",
+        ]
+        for variant, found in variants.items():
+            row = found["sets"][name]
+            cells = [_with_spread(row[key]["mean"], row[key]["std"]) for key in columns]
+            spread = 100 * row["synonyms_spread"]["mean"]
+            lines.append(f"| {variant} | {found['runs']} | {' | '.join(cells)} | {spread:.1f} |")
+        lines.append("")
+    return "\n".join(lines[:-1])
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "accuracy": accuracy, "parts": parts, "speed": speed, "classes": classes, "none_of_these": none_of_these,
-    "text_tower": text_tower,
+    "text_tower": text_tower, "ablation": ablation, "synonyms": synonyms,
 }  # fmt: skip
 
 
