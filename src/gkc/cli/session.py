@@ -232,7 +232,8 @@ def quiet() -> None:
     import logging
     import warnings
 
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    # torch gives its own loggers their levels anew when it is imported, but not what lies below them
+    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
     logging.getLogger("onnxscript").setLevel(logging.ERROR)
     if not sys.warnoptions:
         warnings.filterwarnings("ignore", category=FutureWarning)
