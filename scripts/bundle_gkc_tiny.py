@@ -13,8 +13,6 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import torch
-
 from gkc.config import read_config
 from gkc.engines.onnx import OnnxTextEncoder
 from gkc.export.bundle import write_bundle
@@ -24,6 +22,7 @@ from gkc.media import find_images, read_image
 from gkc.models.build import build_model
 from gkc.text.bank import BankCache
 from gkc.text.vocabulary import Vocabulary
+from gkc.training import checkpoint
 from gkc.training.config import RunConfig
 
 sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
@@ -58,7 +57,7 @@ def main() -> None:
     config = read_config(arguments.run / "config.yaml", RunConfig)
     network = replace(config.model, vision_feature="pixels")
     model = build_model(network)
-    model.load_state_dict(torch.load(arguments.run / "last.pt", weights_only=True)["averaged"])
+    model.load_state_dict(checkpoint.weights_of(arguments.run))
     settings = Settings(
         short_side=arguments.short_side, dense_weight=arguments.dense_weight, none_of_these=arguments.none_of_these,
         panoptic_score=arguments.panoptic_score, panoptic_overlap=0.5,
