@@ -11,6 +11,7 @@ from gkc.errors import DataError, GkcError, VocabularyError
 from gkc.text.synonym_builder import REVIEW, Decision, build_table, read_decisions
 from gkc.text.synonyms import (
     TABLES,
+    TABULATED,
     combine_synonyms,
     find_collisions,
     format_table,
@@ -18,8 +19,7 @@ from gkc.text.synonyms import (
     read_table,
     same_word,
 )
-from gkc.text.vocabularies import SPLITS, VOCABULARIES, Row, named_split, named_vocabulary
-from gkc.text.vocabulary import Category, Vocabulary
+from gkc.text.vocabularies import SPLITS, Row, named_split, named_vocabulary
 from gkc.text.wordnet import WordNet, find_wordnet
 from tests.support.small_wordnet import SYNSETS, write_wordnet
 
@@ -45,70 +45,10 @@ def build(wordnet: WordNet, *rows: Row | str, held_out: tuple[str, ...] = (), **
     return {entry.name: entry for entry in table.rows}
 
 
-# The published lists of classes
-
-
-@pytest.mark.parametrize(
-    ("vocabulary", "count", "places"),
-    [
-        ("coco-133", 133, {0: "person", 64: "mouse", 79: "toothbrush", 80: "banner", 110: "stone wall", 132: "rug"}),
-        ("coco-stuff-171", 171, {0: "person", 79: "toothbrush", 80: "banner", 84: "building", 170: "wood"}),
-        ("voc-20", 20, {0: "aeroplane", 10: "dining table", 15: "potted plant", 19: "tv monitor"}),
-        ("context-59", 59, {0: "aeroplane", 35: "mouse", 43: "shelves", 58: "wood"}),
-        ("ade-150", 150, {0: "wall", 6: "road", 8: "window", 55: "case", 125: "pot", 149: "flag"}),
-        ("cityscapes-19", 19, {0: "road", 9: "terrain", 12: "rider", 18: "bicycle"}),
-        ("vipseg-124", 124, {0: "wall", 7: "handrail", 27: "construction", 57: "tyre", 96: "commode", 123: "train"}),
-        ("msrc-23", 23, {0: "building", 10: "face", 21: "body", 22: "boat"}),
-    ],
-)
-def test_a_published_list_has_its_classes_in_order(vocabulary, count, places):
-    names = names_of(vocabulary)
-    assert len(names) == len({same_word(name) for name in names}) == count
-    assert {place: names[place] for place in places} == places
-    assert all(name == " ".join(name.split()).lower() and "_" not in name for name in names)
-
-
-def test_things_are_counted_as_published():
-    things = {name: sum(row.is_thing is True for row in named_vocabulary(name)) for name in VOCABULARIES}
-    assert things == {
-        "coco-133": 80, "coco-stuff-171": 80, "voc-20": 20, "context-59": 20, "ade-150": 100, "cityscapes-19": 8,
-        "vipseg-124": 58, "msrc-23": 16,
-    }  # fmt: skip
-
-
-def test_aliases_are_part_of_the_published_name_and_make_a_valid_vocabulary():
-    for vocabulary in VOCABULARIES:
-        rows = named_vocabulary(vocabulary)
-        for entry in rows:
-            published = entry.published.replace("_", " ").lower()
-            assert all(alias in published for alias in entry.aliases), entry
-        Vocabulary(tuple(Category(name=entry.name, synonyms=entry.aliases) for entry in rows))
-    aliases = {entry.name: entry.aliases for v in ("ade-150", "vipseg-124") for entry in named_vocabulary(v)}
-    assert aliases["sidewalk"] == ("pavement",)
-    assert aliases["tub"] == ("bowl", "pot")
-    assert aliases["blind"] == ()  # "screen" is a class of its own
-
-
-def test_unseen_names_stand_in_their_vocabulary():
-    coco, vipseg = named_split("coco-novel-18"), named_split("vipseg-novel-12")
-    assert (len(coco), len(vipseg)) == (18, 12)
-    assert set(coco) <= set(names_of("coco-133"))
-    places = [names_of("vipseg-124").index(name) for name in vipseg]
-    assert places == [11, 32, 34, 57, 76, 78, 80, 94, 102, 112, 116, 122]
-    assert not set(vipseg) & set(names_of("coco-133"))
-
-
-def test_unknown_names_of_lists_and_splits_are_told_what_there_is():
-    with pytest.raises(VocabularyError, match="coco-133"):
-        named_vocabulary("coco")
-    with pytest.raises(VocabularyError, match="vipseg-novel-12"):
-        named_split("novel")
-
-
 # The tables that come with GKC
 
 
-@pytest.mark.parametrize("vocabulary", VOCABULARIES)
+@pytest.mark.parametrize("vocabulary", TABULATED)
 def test_no_word_of_a_table_leaks_or_collides(vocabulary):
     synonyms = read_synonyms(vocabulary)
     assert list(synonyms) == names_of(vocabulary)
@@ -118,7 +58,7 @@ def test_no_word_of_a_table_leaks_or_collides(vocabulary):
     assert [word for words in synonyms.values() for word in words if same_word(word) in unseen] == []
 
 
-@pytest.mark.parametrize("vocabulary", VOCABULARIES)
+@pytest.mark.parametrize("vocabulary", TABULATED)
 def test_every_word_of_a_table_reads_as_a_prompt(vocabulary):
     for words in read_synonyms(vocabulary).values():
         for word in words:
@@ -161,10 +101,10 @@ def test_tables_are_joined_without_what_one_of_them_cannot_have():
     assert combine_synonyms(["msrc-23"], held_out=["bike"])["bicycle"][0] != "bike"
 
 
-@pytest.mark.parametrize("vocabulary", VOCABULARIES)
+@pytest.mark.parametrize("vocabulary", TABULATED)
 def test_in_no_list_do_joined_tables_collide(vocabulary):
     names = set(names_of(vocabulary))
-    joined = {name: words for name, words in combine_synonyms(VOCABULARIES).items() if name in names}
+    joined = {name: words for name, words in combine_synonyms(TABULATED).items() if name in names}
     assert list(find_collisions(joined, UNSEEN)) == []
     assert combine_synonyms([vocabulary]) == read_synonyms(vocabulary)
 
@@ -178,7 +118,7 @@ def test_the_tables_are_what_wordnet_and_the_decisions_give():
         if "WordNet 3.0 " not in stream.read(2000):
             pytest.skip(f"{folder} is not WordNet 3.0")
     real = WordNet(folder)
-    for vocabulary in VOCABULARIES:
+    for vocabulary in TABULATED:
         table = build_table(vocabulary, named_vocabulary(vocabulary), real, read_decisions(REVIEW, vocabulary))
         assert format_table(table) == (TABLES / f"{vocabulary}.json").read_text(encoding="utf-8"), vocabulary
 
@@ -188,7 +128,7 @@ def test_the_page_states_what_the_tables_hold():
     lines = {
         line.split(" | ")[0]: line.strip("| ").split(" | ") for line in page.split("## What came out")[1].split("\n")
     }
-    for vocabulary in VOCABULARIES:
+    for vocabulary in TABULATED:
         rows = read_table(TABLES / f"{vocabulary}.json").rows
         count, same = len(rows), sum(len(entry.synonyms) for entry in rows)
         narrower = sum(len(entry.narrower) for entry in rows)
@@ -200,11 +140,11 @@ def test_the_page_states_what_the_tables_hold():
 
 def test_every_decision_is_about_a_class_and_has_an_effect():
     document = json.loads(REVIEW.read_text(encoding="utf-8"))
-    every = {name for vocabulary in VOCABULARIES for name in names_of(vocabulary)}
+    every = {name for vocabulary in TABULATED for name in names_of(vocabulary)}
     assert set(document["names"]) <= every
     for vocabulary, entries in document["vocabularies"].items():
         assert set(entries) <= set(names_of(vocabulary))
-    for vocabulary in VOCABULARIES:
+    for vocabulary in TABULATED:
         decisions = read_decisions(REVIEW, vocabulary)
         for entry in read_table(TABLES / f"{vocabulary}.json").rows:
             decision = decisions.get(entry.name, Decision())
@@ -360,6 +300,8 @@ def test_a_table_with_faults_is_refused(tmp_path, classes, problem):
 def test_a_table_that_is_not_there_is_told_what_there_is(tmp_path):
     with pytest.raises(VocabularyError, match="coco-133"):
         read_synonyms("coco")
+    with pytest.raises(VocabularyError, match="no synonyms for 'ade-847'"):
+        read_synonyms("ade-847")  # a published list without a table
     with pytest.raises(DataError, match="no table"):
         read_table(tmp_path / "none.json")
 

@@ -15,7 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from gkc.errors import DataError, VocabularyError
-from gkc.text.vocabularies import VOCABULARIES
+
+TABULATED = (
+    "coco-133", "coco-stuff-171", "voc-20", "context-59", "ade-150", "cityscapes-19", "vipseg-124", "msrc-23",
+)  # fmt: skip
+"""The vocabularies whose tables come with GKC."""
 
 TABLES = Path(__file__).parent / "data" / "synonyms"
 
@@ -68,7 +72,7 @@ def read_synonyms(
 ) -> dict[str, tuple[str, ...]]:
     """The synonyms of every class: class name to further words, the name itself not among them, none an empty tuple.
 
-    `vocabulary` is one of `VOCABULARIES`, or the file of a table that `gkc names synonyms` wrote. Without `narrower`,
+    `vocabulary` is one of `TABULATED`, or the file of a table that `gkc names synonyms` wrote. Without `narrower`,
     words for kinds of the thing are left out, so that what remains means the same as the name. A word that is one of
     `held_out` is left out, too; the tables that come with GKC are free of the classes of both published splits.
 
@@ -193,9 +197,9 @@ def _words(words: Any) -> tuple[str, ...]:
 
 @cache
 def _table(vocabulary: str | Path) -> SynonymTable:
-    if vocabulary in VOCABULARIES:
+    if vocabulary in TABULATED:
         return read_table(TABLES / f"{vocabulary}.json")
     if not Path(vocabulary).is_file():
-        known = ", ".join(VOCABULARIES)
+        known = ", ".join(TABULATED)
         raise VocabularyError(f"there are no synonyms for {str(vocabulary)!r}: use one of {known}, or a table's file")
     return read_table(Path(vocabulary))

@@ -10,10 +10,28 @@ from typing import Any
 
 from gkc.errors import VocabularyError
 
-VOCABULARIES = (
-    "coco-133", "coco-stuff-171", "voc-20", "context-59", "ade-150", "cityscapes-19", "vipseg-124", "msrc-23",
+MESS_VOCABULARIES = (
+    "mess-bdd100k", "mess-dark-zurich", "mess-mhp-v1", "mess-foodseg103", "mess-atlantis", "mess-dram",
+    "mess-isaid", "mess-isprs-potsdam", "mess-worldfloods", "mess-floodnet", "mess-uavid",
+    "mess-kvasir-instrument", "mess-chase-db1", "mess-cryonuseg", "mess-paxray-lungs", "mess-paxray-bones",
+    "mess-paxray-mediastinum", "mess-paxray-diaphragm",
+    "mess-corrosion-cs", "mess-deepcrack", "mess-pst900", "mess-zerowaste",
+    "mess-suim", "mess-cub-200", "mess-cwfid",
 )  # fmt: skip
-"""The names that `named_vocabulary` knows; the number is the number of classes."""
+"""The lists of the MESS benchmark, a line or two a domain, in the benchmark's order.
+
+`published` is the wording that the benchmark scores with; where a data set itself words it otherwise, that is an alias.
+"""
+
+VOCABULARIES = (
+    "coco-133", "coco-80", "coco-stuff-171", "voc-20", "voc-21", "voc-59", "context-59", "context-459", "ade-150",
+    "ade-847", "cityscapes-19", "vipseg-124", "msrc-23", *MESS_VOCABULARIES,
+)  # fmt: skip
+"""The names that `named_vocabulary` knows; but for those of MESS, the number is the number of classes.
+
+coco-80 are the things of coco-133. voc-21 is voc-20 with the background as its last class; voc-59 are the prompts that
+stand in for that background: those of voc-20, then the other classes of context-59 (CAT-Seg's protocol PAS-20b).
+"""
 
 SPLITS = ("coco-novel-18", "vipseg-novel-12")
 """The names that `named_split` knows: classes of a vocabulary that are kept from training."""
