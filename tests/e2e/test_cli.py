@@ -189,6 +189,16 @@ def test_a_mistake_is_one_line_and_exit_2(photo: Path, model: str, words: list[s
     assert says in done.stderr
 
 
+def test_a_large_picture_is_looked_at_through_windows(photo: Path, model: str) -> None:
+    run = gkc("segment", photo, "-n", "red, blue", "--model", model, "--tiling", "64:0.5", "--json", cwd=photo.parent)
+    assert run.returncode == 0, run.stderr
+    result = from_json(run.stdout)
+    assert (result.labels[:44] == 0).mean() > 0.99
+    assert (result.labels[52:] == 1).mean() > 0.99
+    wrong = gkc("segment", photo, "-n", "red", "--model", model, "--tiling", "8", cwd=photo.parent)
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
+
+
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_leaves_nothing_half_written(photo: Path, model: str, stop: signal.Signals) -> None:
     folder = photo.parent / "photos"

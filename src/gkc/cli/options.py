@@ -60,6 +60,14 @@ Background = Annotated[
     str | None,
     typer.Option("--background", metavar="NAMES", help="Names that compete for pixels but are never reported."),
 ]
+TilingName = Annotated[
+    str | None,
+    typer.Option(
+        "--tiling",
+        metavar="SIDE[:OVERLAP]",
+        help="Look at large pictures through windows of so many pixels, such as 768 or 768:0.25.",
+    ),
+]
 Model = Annotated[str, typer.Option("--model", metavar="NAME", help="A bundled model, or the folder of one.")]
 EngineName = Annotated[Literal["onnx", "torch"], typer.Option("--engine", help="torch needs the extra train.")]
 Threads = Annotated[

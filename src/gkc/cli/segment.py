@@ -26,6 +26,7 @@ def segment(
     task: options.TaskName = "semantic",
     none_of_these: options.NoneOfThese = None,
     background: options.Background = None,
+    tiling: options.TilingName = None,
     model: options.Model = "gkc-tiny",
     engine: options.EngineName = "onnx",
     threads: options.Threads = None,
@@ -42,6 +43,7 @@ def segment(
       gkc segment photos/ --names-file names.txt --save overlay,labels --out results --resume
       gkc segment "shots/*.png" -n "car, person" --task panoptic --save panoptic,coco
       gkc segment photo.jpg -n "dog, ball" --none-of-these --background "grass, sky"
+      gkc segment aerial.tif -n "road, roof, tree" --tiling 768
       find . -name "*.jpg" | gkc segment - -n "bird, sky" --json | jq .segments
 
     \b
@@ -55,11 +57,13 @@ def segment(
     from gkc.cli.outputs import parse_kinds, plan
     from gkc.cli.report import Report, settings_of
     from gkc.cli.run import Run
+    from gkc.inference.tiling import TiledSegmenter, Tiling
     from gkc.text.vocabulary import Vocabulary
 
     vocabulary = _vocabulary(names, names_file)
     aside = None if background is None else Vocabulary.parse(background)
     threshold = options.threshold_of(none_of_these)
+    windows = None if tiling is None else Tiling.parse(tiling)
     kinds = parse_kinds(save or ("none" if as_json else "overlay"))
     folder = out or Path("segmented")
     pictures, failures = _find(_with_standard_input(places), recursive=recursive)
@@ -67,7 +71,9 @@ def segment(
     run = Run(
         vocabulary=vocabulary,
         report=Report(
-            settings=settings_of(vocabulary, aside, model=model, task=task, none_of_these=threshold),
+            settings=settings_of(
+                vocabulary, aside, model=model, task=task, none_of_these=threshold, tiling=tiling and str(windows)
+            ),
             pictures=len(jobs) + len(failures),
         ),
         kinds=kinds,
@@ -82,10 +88,11 @@ def segment(
         from gkc.inference.segmenter import Segmenter
 
         limit = {} if max_pixels is None else {"max_pixels": max_pixels}
-        segmenter = Segmenter.load(model, engine=engine, threads=threads, **limit)
+        whole = Segmenter.load(model, engine=engine, threads=threads, **limit)
+        look = whole if windows is None else TiledSegmenter(whole, windows)
 
         def ask(picture: Path) -> Segmentation:
-            return segmenter(picture, vocabulary, task=task, none_of_these=threshold, background=aside)
+            return look(picture, vocabulary, task=task, none_of_these=threshold, background=aside)
 
         run.segment(left, ask)
     run.finish(jobs)
