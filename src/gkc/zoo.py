@@ -19,6 +19,8 @@ from gkc.inference.settings import Settings
 BUNDLED = Path(__file__).parent / "bundled"
 CARD = "model.json"
 REQUIRED_FILES = ("vision", "text", "tokenizer")
+TRAINING_NAMES = "training_names"
+"""The role of a text file with the names that a model was trained with, one a line."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +41,9 @@ class ModelFile:
 class ModelCard:
     """What `model.json` says.
 
-    `files` has the roles vision, text and tokenizer, and weights where torch can run the model too; `network` is then
-    its configuration (`gkc.models.build.GkcConfig`). `numbers` are measured results.
+    `files` has the roles vision, text and tokenizer, weights where torch can run the model too, and training_names
+    where they are known. `network` is the configuration for torch (`gkc.models.build.GkcConfig`), `numbers` are
+    measured results.
     """
 
     name: str
@@ -83,6 +86,16 @@ class ModelFiles:
             problem = f"sha256 {found[:12]}... where {entry.sha256[:12]}... belongs, the file was altered"
             raise WeightsError(path, f"{problem}: {_remedy(self.folder)}")
         return path
+
+    def training_names(self) -> tuple[str, ...] | None:
+        """The names of the classes that the model was trained with; None where the model does not say.
+
+        Raises:
+            WeightsError: the file that should hold them is missing or altered.
+        """
+        if TRAINING_NAMES not in self.card.files:
+            return None
+        return tuple(self.path(TRAINING_NAMES).read_text(encoding="utf-8").splitlines())
 
     @property
     def total_bytes(self) -> int:

@@ -87,6 +87,8 @@ def test_a_trained_folder_segments(whole: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert {segment["name"] for segment in json.loads(done.stdout)["segments"]} <= set(COLOURS)
     card = json.loads((whole / "model/model.json").read_text())
+    names = (whole / "model/training-names.txt").read_text().splitlines()
+    assert {"red thing", "green thing", "blue stuff"} <= set(names)
     assert card["inference"]["short_side"] == 64
     assert card["network"]["dim"] == 32
 

@@ -31,9 +31,13 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
     write_bundle(
         build_model(POOLED).eval(), folder, text=text, name="small", licence="CC0-1.0", description="", config=POOLED,
-        settings=Settings(short_side=64, long_side=256), numbers={},
+        settings=Settings(short_side=64, long_side=256), numbers={}, training_names=["red thing", "crème"],
     )  # fmt: skip
     return folder
+
+
+def test_the_folder_says_what_the_model_was_trained_with(folder):
+    assert zoo.find(folder).training_names() == ("red thing", "crème")
 
 
 @pytest.fixture(scope="module")

@@ -116,3 +116,11 @@ def test_a_text_tower_that_is_none_is_found_at_its_first_use(folder: Path) -> No
     segmenter = Segmenter.load(folder)
     with pytest.raises(WeightsError, match="not a text tower"):
         segmenter(np.zeros((9, 9, 3), np.uint8), "cat")
+
+
+def test_a_model_says_what_it_was_trained_with_or_nothing(folder: Path) -> None:
+    assert zoo.find(folder).training_names() is None
+    names = zoo.find("gkc-tiny").training_names()
+    assert names is not None
+    assert {"person", "skateboard", "goldfish"} <= set(names)
+    assert len(names) == len(set(names))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,14 @@ from gkc.inference.settings import Settings
 from gkc.media import write_atomically
 from gkc.models.build import GkcConfig
 from gkc.models.gkc import Gkc
-from gkc.zoo import CARD, ModelCard, ModelFile
+from gkc.zoo import CARD, TRAINING_NAMES, ModelCard, ModelFile
 
 _LEAST_ELEMENTS = 256
 
 
 def write_bundle(
     model: Gkc, folder: Path, *, text: Path, name: str, licence: str, description: str, config: GkcConfig,
-    settings: Settings, numbers: Mapping[str, Any],
+    settings: Settings, numbers: Mapping[str, Any], training_names: Sequence[str] = (),
 ) -> ModelCard:  # fmt: skip
     """Fill `folder` with vision.onnx, weights.safetensors, the text tower's files and, last of all, model.json.
 
@@ -42,6 +42,7 @@ def write_bundle(
         config: of the network.
         settings: of inference.
         numbers: what was measured.
+        training_names: of the classes that the network was trained with; none where that is not known.
 
     Raises:
         ExportError: the network cannot be exported.
@@ -61,6 +62,9 @@ def write_bundle(
     roles = {
         "vision": "vision.onnx", "text": "text.onnx", "tokenizer": "tokenizer.json", "weights": "weights.safetensors",
     }  # fmt: skip
+    if training_names:
+        roles[TRAINING_NAMES] = "training-names.txt"
+        write_atomically(folder / roles[TRAINING_NAMES], "".join(f"{name}\n" for name in training_names).encode())
     card = ModelCard(
         name=name,
         kind="gkc",

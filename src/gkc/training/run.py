@@ -18,7 +18,7 @@ import torch
 from gkc.config import dump_config
 from gkc.data.check import Findings, check_set
 from gkc.data.mixture import Mixture
-from gkc.data.readers import ImageSet
+from gkc.data.samples import ImageSet
 from gkc.engines.torch import TorchEngine
 from gkc.errors import ConfigError, DataError, MissingExtraError
 from gkc.inference.segmenter import Segmenter
@@ -39,6 +39,7 @@ from gkc.training.start import build_network, clip_text, encode_names, network_o
 
 CONFIG = "config.yaml"
 ENVIRONMENT = "environment.json"
+NAMES = "training-names.txt"
 MODEL = "model"
 
 _PACKAGES = ("gkc", "lightning-fabric", "numpy", "pillow", "scipy", "torch", "transformers")
@@ -123,8 +124,8 @@ def execute(
 ) -> Trained:  # fmt: skip
     """Do the run, or go on with it; see `gkc.training.loop.train`.
 
-    Leaves config.yaml, environment.json, events.jsonl and last.pt in its folder. `on_image` hears of the teacher's
-    progress.
+    Leaves config.yaml, environment.json, training-names.txt, events.jsonl and last.pt in its folder. `on_image` hears
+    of the teacher's progress.
 
     Raises:
         GkcError: data, weights or configuration are wrong; a run that has not begun has then written nothing.
@@ -140,6 +141,8 @@ def execute(
     if is_main_process():
         write_atomically(job.folder / CONFIG, dump_config(config).encode())
         write_atomically(job.folder / ENVIRONMENT, (json.dumps(_environment(job), indent=2) + "\n").encode())
+        names = _with_names_of_start(config.start, mixture.names)
+        write_atomically(job.folder / NAMES, "".join(f"{name}\n" for name in names).encode())
     return train(
         model, mixture, objective, job.folder, config=config.loop, optim=config.optim, identity=identity, device=device,
         watch=watch, should_stop=should_stop,
@@ -219,9 +222,23 @@ def write_model(job: Plan, model: Gkc, numbers: dict[str, Any] | None = None) ->
         write_bundle(
             model, folder, text=text, name=job.folder.resolve().name, licence=licence,
             description=f"Trained with gkc from {origin}.", config=job.config.model, settings=job.config.inference,
-            numbers=numbers or {},
+            numbers=numbers or {}, training_names=_read_names(job.folder),
         )  # fmt: skip
     return folder
+
+
+def _with_names_of_start(start: str | None, names: Sequence[str]) -> tuple[str, ...]:
+    """The names that a run trains with and those that its start was trained with; none if the start does not say."""
+    if start is None:
+        return tuple(names)
+    is_own_run = (Path(start) / checkpoint.FILE).is_file()
+    earlier = _read_names(Path(start)) if is_own_run else network_of(start)[1].training_names()
+    return tuple(dict.fromkeys([*earlier, *names])) if earlier else ()
+
+
+def _read_names(folder: Path) -> tuple[str, ...]:
+    path = folder / NAMES
+    return tuple(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else ()
 
 
 def _candidates(config: RunConfig, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
