@@ -34,13 +34,17 @@ UNLABELLED = -3
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One labelled image.
+    """One labelled image, or a clip.
 
     `image` uint8 RGB [H, W, 3]; `masks` bool [M, H, W], one region each, later ones on top where they overlap;
     `categories` int64 [M], class index into the data set's names; `void` bool [H, W], pixels without annotation;
     `other` bool [H, W], pixels that are certainly of no such class. Any further pixel in no mask is unlabelled.
     `regions` int64 [M, 2] says where each mask came from and stays with it through crops and pastes: the image's index
-    in its set, and the mask's place in the image. `captions` describe the image, if any do.
+    in its set, and the mask's place in the image. `captions` describe the image, if any do. `tracks` int64 [M] is the
+    object that each mask shows, the same number in all frames of a video; None where images belong to no video.
+
+    A clip has an axis for its T frames: `image` [T, H, W, 3], `masks` [M, T, H, W], each a tube (one region through all
+    frames), `void` and `other` [T, H, W].
     """
 
     name: str
@@ -51,6 +55,23 @@ class Sample:
     void: npt.NDArray[np.bool_]
     other: npt.NDArray[np.bool_]
     captions: tuple[str, ...] = ()
+    tracks: npt.NDArray[np.int64] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroundTruth:
+    """What the annotation of one image says, pixel by pixel.
+
+    `labels` int32 [H, W]: the class index; `VOID` where nothing is said, and in crowds unless the data set counts their
+    pixels; `OTHER` where certainly none of the classes is. `regions` int32 [H, W]: the id of the segment that a pixel belongs to, things one by one, 0 for
+    none; None where the data set does not part them. `segments` has the class of every id; ids in `crowds` stand for
+    groups of their class. In a video an id is the same object in all frames of its clip.
+    """
+
+    labels: npt.NDArray[np.int32]
+    regions: npt.NDArray[np.int32] | None = None
+    segments: Mapping[int, int] = field(default_factory=dict)
+    crowds: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +83,9 @@ class Batch(Generic[Array]):
     class, `VOID`, `OTHER` or `UNLABELLED`. `columns` bool [B, K]: classes that compete in an image; `own` bool [B, K]:
     classes that its data set annotates; `is_complete` bool [B]: whether every region of the image has a mask. `words`
     are the nouns of one caption of each image, none where it has no caption.
+
+    A batch of clips has an axis for their T frames: `images` [B, T, 3, H, W], `masks` [M, T, h, w] and `labels`
+    [B, T, h, w]; a clip counts as one image elsewhere.
     """
 
     names: tuple[str, ...]
@@ -84,6 +108,9 @@ class MaskOutput(Generic[Array]):
     embeddings in text space; `class_queries` [B, Q, d], the same before their projection to it, in training;
     `dense_logits` [B, K, h', w'] where the network also classifies pixels, else None. `auxiliary` holds the same of
     earlier decoder layers, first layer first, for training.
+
+    Of clips of T frames `mask_logits` are tubes [B, Q, T, h, w] and `dense_logits` [B, K, T, h', w']; a query has one
+    embedding and one class for the whole clip.
     """
 
     mask_logits: Array

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gkc.data.captions import Captioned, held_out_nouns, nouns, read_captions
-from gkc.data.readers import FolderSet
+from gkc.data.samples import FolderSet
 from gkc.errors import DataError
 from tests.support.labelled import write_folder_set
 

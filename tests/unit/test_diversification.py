@@ -8,7 +8,7 @@ import torch
 
 from gkc.data.augment import AugmentConfig
 from gkc.data.mixture import Mixture, Source
-from gkc.data.readers import CocoPanopticSet
+from gkc.data.samples import CocoPanopticSet
 from gkc.errors import ConfigError
 from gkc.losses.diversification import DiversificationConfig, PromptDrawer
 from gkc.losses.matching import Matches

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gkc.data.readers import CocoPanopticSet, FolderSet
+from gkc.data.samples import CocoPanopticSet, FolderSet
 from gkc.errors import DataError, MediaError, ShapeError
 from gkc.teachers.cache import FeatureStore, FeatureWriter
 from gkc.teachers.features import READ_WHOLE, RegionFeatures, content_key

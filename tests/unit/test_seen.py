@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gkc.data.readers import CocoPanopticSet, FolderSet
+from gkc.data.samples import CocoPanopticSet, FolderSet
 from gkc.data.seen import SeenSet
 from gkc.errors import ConfigError
 from tests.support.labelled import write_folder_set, write_panoptic_set

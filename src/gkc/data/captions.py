@@ -9,7 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from gkc.data.readers import ImageSet, read_json
+from gkc.data.readers.base import read_json
+from gkc.data.samples import ImageSet
 from gkc.errors import DataError, MissingExtraError
 from gkc.structures import Sample
 

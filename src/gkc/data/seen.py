@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from gkc.data.readers import ImageSet, region_origins
+from gkc.data.samples import ImageSet, region_origins
 from gkc.errors import ConfigError
 from gkc.structures import Sample
 
@@ -48,12 +48,14 @@ class SeenSet:
     def __getitem__(self, index: int) -> Sample:
         sample = self._image_set[self._images[index]]
         kept = np.array([category in self._new for category in sample.categories.tolist()], bool)
+        tracks = sample.tracks
         return replace(
             sample,
             masks=sample.masks[kept],
             categories=np.array([self._new[c] for c in sample.categories[kept].tolist()], np.int64),
             regions=region_origins(index, int(kept.sum())),
             void=sample.void | sample.masks[~kept].any(axis=0),
+            tracks=None if tracks is None else tracks[kept],
         )
 
     def _is_clean(self, index: int) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from gkc.data.readers import ImageSet
+from gkc.data.samples import ImageSet
 from gkc.structures import Sample
 
 

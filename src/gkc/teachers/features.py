@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from gkc.data.readers import ImageSet
+from gkc.data.samples import ImageSet
 from gkc.errors import ShapeError
 from gkc.structures import Sample
 from gkc.teachers.base import RegionEncoder

@@ -1,0 +1,1 @@
+"""Readers of published layouts, one module a family."""
