@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
 
@@ -77,10 +78,10 @@ def overlay(
         return picture
     areas = np.bincount((labels - NONE).ravel(), minlength=len(vocabulary) + 1) / labels.size
     shown = [k for k in np.argsort(-areas[1:], kind="stable").tolist() if areas[k + 1]]
-    rows = [(vocabulary[k].name, float(areas[k + 1]), tuple(colours[k].tolist())) for k in shown]
+    rows = [(vocabulary[k].name, f"{areas[k + 1]:.1%}", tuple(colours[k].tolist())) for k in shown]
     if areas[0]:
-        rows.append(("none of these", float(areas[0]), (255, 255, 255)))
-    return _with_legend(picture, rows)
+        rows.append(("none of these", f"{areas[0]:.1%}", (255, 255, 255)))
+    return with_legend(picture, rows)
 
 
 def _edges(labels: npt.NDArray[np.int32], thickness: int) -> npt.NDArray[np.bool_]:
@@ -91,26 +92,27 @@ def _edges(labels: npt.NDArray[np.int32], thickness: int) -> npt.NDArray[np.bool
     return edge
 
 
-def _with_legend(picture: Image.Image, rows: list[tuple[str, float, tuple[int, ...]]]) -> Image.Image:
-    """The picture on a white sheet, below it the entries (name, share, colour) in columns."""
+def with_legend(picture: Image.Image, rows: Sequence[tuple[str, str, tuple[int, ...]]]) -> Image.Image:
+    """The picture on a white sheet, below it the entries (name, short remark, RGB colour) in columns."""
     size = int(np.clip(min(picture.size) / 26, 12, 40))
     width = max(picture.width, 20 * size)
     gap, line = size // 2, size * 8 // 5
     fonts = [_font_for(name, size) for name, _, _ in rows]
     names = [_fitting(name, font, 12 * size) for (name, _, _), font in zip(rows, fonts, strict=True)]
     lengths = [font.getlength(name) for name, font in zip(names, fonts, strict=True)]
-    cell = max(lengths, default=0) + 5 * size
+    remarks = max((fonts[i].getlength(remark) for i, (_, remark, _) in enumerate(rows)), default=0)
+    cell = max(lengths, default=0) + max(remarks, 2.5 * size) + 2.5 * size
     columns = max(1, int((width - gap) // cell))
     sheet = Image.new("RGB", (width, picture.height + -(-len(rows) // columns) * line + 2 * gap), "white")
     sheet.paste(picture, ((width - picture.width) // 2, 0))
     draw = ImageDraw.Draw(sheet)
-    for i, (_, share, colour) in enumerate(rows):
+    for i, (_, remark, colour) in enumerate(rows):
         x = gap + int(i % columns * cell)
         y = picture.height + gap + i // columns * line
         middle = y + size / 2
         draw.rounded_rectangle((x, y, x + size, y + size), size // 4, fill=colour, outline=(190, 190, 190))
         draw.text((x + 1.4 * size, middle), names[i], (30, 30, 30), fonts[i], anchor="lm")
-        draw.text((x + 1.9 * size + lengths[i], middle), f"{share:.1%}", (130, 130, 130), fonts[i], anchor="lm")
+        draw.text((x + 1.9 * size + lengths[i], middle), remark, (130, 130, 130), fonts[i], anchor="lm")
     return sheet
 
 

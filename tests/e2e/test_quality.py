@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gkc import Segmenter
-from gkc.data.readers import read_json, read_labels
+from gkc.data.readers.base import read_json, read_labels
 from gkc.metrics.semantic import SemanticIou
 
 

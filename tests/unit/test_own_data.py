@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from gkc.cli.finetune import show_report
-from gkc.data.readers import FolderSet
+from gkc.data.samples import FolderSet
 from gkc.data.subset import Subset, split
 from gkc.errors import ConfigError, DataError, MissingExtraError, WeightsError
 from gkc.inference.segmenter import Segmenter

@@ -13,7 +13,10 @@ from typing import Annotated
 
 import typer
 
+from gkc.cli import data as data_sets
+from gkc.cli.compare import compare
 from gkc.cli.doctor import doctor
+from gkc.cli.evaluate import EvaluateCommand, evaluate
 from gkc.cli.finetune import finetune
 from gkc.cli.models import models
 from gkc.cli.names import check, synonyms
@@ -30,14 +33,23 @@ app = typer.Typer(
 )
 names = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look after lists of names.")
 
+data = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Data sets to measure on: get and look after them.")
+
 app.command(cls=SegmentCommand)(segment)
 app.command()(train)
 app.command()(finetune)
+app.command(cls=EvaluateCommand)(evaluate)
+app.command()(compare)
 app.command()(doctor)
 app.command()(models)
 names.command()(check)
 names.command()(synonyms)
 app.add_typer(names, name="names")
+data.command("list")(data_sets.list_)
+data.command()(data_sets.describe)
+data.command()(data_sets.prepare)
+data.command()(data_sets.check)
+app.add_typer(data, name="data")
 
 
 def main() -> None:
@@ -79,6 +91,7 @@ def gkc(
     Examples:
       gkc segment photo.jpg --names "cat|kitten, sofa, wall"
       gkc train --data photos -o run
+      gkc evaluate --data photos -o report
       gkc names check names.txt
       gkc doctor
     """  # noqa: D301  # \b keeps the lines apart in the help

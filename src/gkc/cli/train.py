@@ -99,7 +99,7 @@ def _clip_values(config: Any, clip: str | None) -> dict[str, Any]:
     if clip is None:
         return {}
     values = {"text": clip}
-    if config.model.backbone.kind.startswith("clip-"):
+    if config.model.backbone.kind.startswith("clip-") and config.start is None:
         values["trunk"] = clip
     if config.teacher is not None and config.teacher.kind.startswith("clip-"):
         values["teacher.weights"] = clip

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gkc.data.check import Findings, Progress, check_set
-from gkc.data.readers import ImageSet
+from gkc.data.samples import ImageSet
 from gkc.metrics.semantic import SemanticScores
 from gkc.models.gkc import Gkc
 from gkc.training.config import DataConfig, build_image_set, held_out_part

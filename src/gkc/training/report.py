@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from gkc.data.readers import ImageSet
+from gkc.data.samples import ImageSet
+from gkc.evaluation.run import semantic_scores
 from gkc.inference.segmenter import Segmenter
 from gkc.media import write_atomically
-from gkc.metrics.semantic import SemanticIou, SemanticScores
+from gkc.metrics.semantic import SemanticScores
 from gkc.structures import VOID, Sample
 from gkc.text.vocabulary import Vocabulary
 
@@ -29,14 +30,13 @@ def evaluate(segmenter: Segmenter, image_set: ImageSet, *, on_image: OnImage | N
 
     All names of the set are looked for at once; pixels without a label of the set take no part.
     """
-    vocabulary = Vocabulary.parse(list(image_set.names))
-    metric = SemanticIou(len(image_set.names))
-    for index in range(len(image_set)):
+
+    def read(index: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
         sample = image_set[index]
-        metric.update(segmenter(sample.image, vocabulary).labels, target_of(sample))
-        if on_image is not None:
-            on_image(index + 1, len(image_set))
-    return metric.scores()
+        return sample.image, target_of(sample)
+
+    vocabulary = Vocabulary.parse(list(image_set.names))
+    return semantic_scores(segmenter, read, len(image_set), vocabulary, on_image=on_image)
 
 
 def target_of(sample: Sample) -> npt.NDArray[np.int32]:

@@ -1,0 +1,1 @@
+"""How good a model is on labelled images: the measuring itself, reports, comparisons."""
