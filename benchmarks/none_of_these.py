@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import track
 
 from gkc import Segmenter
-from gkc.data.readers import IGNORE, read_json, read_labels
+from gkc.data.readers.base import IGNORE, read_json, read_labels
 
 Scores = npt.NDArray[np.float32]
 EVERY = 7  # neighbouring pixels say the same

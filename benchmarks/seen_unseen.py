@@ -11,8 +11,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from gkc import Segmenter, Vocabulary
-from gkc.data.readers import IGNORE, read_json, read_labels
+from gkc.data.readers.base import IGNORE, read_json, read_labels
 from gkc.media import read_image
+from gkc.metrics.groups import seen_unseen
 from gkc.metrics.semantic import SemanticIou
 
 
@@ -57,14 +58,10 @@ def scores(
         for vocabulary, metric in zip(parsed, metrics, strict=True):
             metric.update(segmenter.decode(scene, vocabulary).labels, target)
     found = metrics[0].scores()
-    is_unseen = np.array([name in set(unseen) for name in pictures.names])
-    iou = np.where(metrics[0].confusion.any(axis=1), found.iou, np.nan)
-    seen, novel = float(np.nanmean(iou[~is_unseen])), float(np.nanmean(iou[is_unseen]))
+    groups = seen_unseen(found, [pictures.names.index(name) for name in unseen])
     drawn = [metric.scores().miou_present for metric in metrics[1:]]
     return {
-        "seen": seen,
-        "unseen": novel,
-        "harmonic": 2 * seen * novel / max(seen + novel, 1e-9),
+        **groups._asdict(),
         "all": found.miou_present,
         "synonyms": float(np.mean(drawn)),
         "synonyms_spread": float(np.std(drawn)),

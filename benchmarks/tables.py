@@ -1,6 +1,7 @@
 """Put measured numbers into the pages: `python benchmarks/tables.py` (`--check` only says whether they are up to date).
 
-A table stands between `<!-- NAME -->` and `<!-- /NAME -->`; what is in between comes from results/*.json alone.
+A table stands between `<!-- NAME -->` and `<!-- /NAME -->`; what is in between comes from results/*.json (the catalogue
+of data sets from its rows) alone.
 """
 
 from __future__ import annotations
@@ -8,14 +9,23 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import statistics
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from gkc.data.catalog import CATALOG
+from gkc.evaluation.markdown import markdown_of
+from gkc.evaluation.report import EvaluationReport, read
+from gkc.text.vocabularies import named_vocabulary
+
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
-PAGES = ("README.md", "docs/models/gkc-tiny.md", "docs/ablation.md")
+PAGES = ("README.md", "docs/models/gkc-tiny.md", "docs/ablation.md", "docs/data-sets.md", "docs/evaluation.md")
+REPORT = "docs/results/gkc-tiny.md"
+"""A whole page: the report of `evaluation` as the command writes it, without pictures: they are not ours to show."""
 
 
 def result(name: str) -> dict[str, Any]:
@@ -24,26 +34,80 @@ def result(name: str) -> dict[str, Any]:
     return document
 
 
+def evaluation() -> EvaluationReport:
+    """The evaluation of gkc-tiny on all labelled sets at hand."""
+    return read(RESULTS / "evaluation")
+
+
 def accuracy() -> str:
     """Both mIoU rules of every set."""
-    document = result("accuracy")
+    report = evaluation()
     lines = [
-        f"{document['settings']['short_side']} px short side, {document['date']}:",
+        f"{report.settings['short_side']} px short side, {report.environment['date']}:",
         "",
         "| set | names | images | mIoU present | mIoU union | pixel accuracy |",
         "|---|---|---|---|---|---|",
     ]
-    for name, row in document["sets"].items():
+    for row in report.sets:
+        scores = " | ".join(f"{row.scores[key]:.3f}" for key in ("miou_present", "miou_union", "pixel_accuracy"))
+        lines.append(f"| {row.name} | {len(row.classes)} | {row.images} | {scores} |")
+    return "\n".join(lines)
+
+
+def robustness() -> str:
+    """What other words and absent names cost, and how well scores part nameable pixels from others."""
+    lines = [
+        "| set | plain | random synonyms, relative loss | 100 absent names | 500 absent names | none of these, AUROC |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in evaluation().sets:
+        found = row.robustness
+        if found is None or found.calibration is None or found.calibration.auroc is None:
+            raise ValueError(f"{row.name} was evaluated without --robustness: evaluate it again")
+        drawn = [draw.miou for draw in found.synonyms]
+        mean, spread = statistics.fmean(drawn), statistics.pstdev(drawn)
+        absent = " | ".join(f"{draw.miou:.3f}" for draw in found.distractors)
         lines.append(
-            f"| {name.split(',')[0]} | {row['names']} | {row['images']} | {row['miou_present']:.3f} | "
-            f"{row['miou_union']:.3f} | {row['pixel_accuracy']:.3f} |"
+            f"| {row.name} | {found.plain:.3f} | {mean:.3f} ± {spread:.3f}, {1 - mean / found.plain:.1%} | {absent} | "
+            f"{found.calibration.auroc:.2f} |"
         )
+    return "\n".join(lines)
+
+
+def evaluation_speed() -> str:
+    """What counting and reading cost beside the model."""
+    document = result("evaluation_speed")
+    counting, whole = document["counting"], document["throughput"]
+    height, width = counting["size"]
+    return "\n".join(
+        [
+            f"{document['processor']}, {document['cores']} cores, {document['date']} "
+            f"(`{document['command']}`, medians, sides in turns):",
+            "",
+            "| what | is | budget |",
+            "|---|---|---|",
+            f"| counting one {height} x {width} answer at {counting['names']} names | {counting['count_ms']:.1f} ms, "
+            f"{counting['share']:.1%} of gkc-tiny's {counting['model_ms']:.0f} ms | {counting['budget']:.0%} |",
+            f"| images a second of an evaluation of {whole['images']} images, {whole['names']} names, against the bare "
+            f"model's | {whole['evaluate_images_per_second']:.1f} / {whole['bare_images_per_second']:.1f}, "
+            f"{whole['share']:.0%} | {whole['budget']:.0%} |",
+        ]
+    )
+
+
+def data_sets() -> str:
+    """The catalogue."""
+    lines = ["| name | data set | classes | images | scores | licence |", "|---|---|---|---|---|---|"]
+    for spec in CATALOG.values():
+        classes, images = len(named_vocabulary(spec.vocabulary)), spec.splits[spec.split]
+        scores = ", ".join(spec.metrics)
+        lines.append(f"| {spec.name} | {spec.title} | {classes} | {images:,} | {scores} | {spec.licence} |")
     return "\n".join(lines)
 
 
 def parts() -> str:
     """What queries and pixels do alone, and mixed."""
-    document = result("accuracy_parts")
+    document = result("dense_weight")
     weights = list(document["weights"])
     lines = [
         "| set | " + " | ".join(f"dense weight {weight}" for weight in weights) + " |",
@@ -95,13 +159,12 @@ def speed() -> str:
 
 def classes() -> str:
     """Which names come out best and worst."""
-    document = result("accuracy")
     lines = []
-    for name, row in document["sets"].items():
-        ranked = sorted((value, key) for key, value in row["iou"].items() if value is not None)
-        best = ", ".join(f"{key} {value:.2f}" for value, key in reversed(ranked[-5:]))
-        worst = ", ".join(f"{key} {value:.2f}" for value, key in ranked[:5])
-        lines.append(f"- {name}: best {best}; worst {worst}.")
+    for row in evaluation().sets:
+        ranked = sorted((found.iou, found.name) for found in row.classes if found.truth_px and found.iou is not None)
+        best = ", ".join(f"{name} {value:.2f}" for value, name in reversed(ranked[-5:]))
+        worst = ", ".join(f"{name} {value:.2f}" for value, name in ranked[:5])
+        lines.append(f"- {row.name}: best {best}; worst {worst}.")
     return "\n".join(lines)
 
 
@@ -127,18 +190,6 @@ def text_tower() -> str:
         f"({scores['centred_top1']:.0%} with the common part removed) and among the five nearest for "
         f"{scores['top5']:.0%} ({scores['centred_top5']:.0%})."
     )
-
-
-def synonyms() -> str:
-    """What is lost when names are replaced by synonyms."""
-    document = result("synonyms")
-    lines = ["| set | names, with synonyms | plain names | random synonyms | relative loss |", "|---|---|---|---|---|"]
-    for name, row in document["sets"].items():
-        lines.append(
-            f"| {name.split(',')[0]} | {row['names']}, {row['with_synonyms']} | {row['plain']:.3f} | "
-            f"{row['synonyms']:.3f} ± {row['spread']:.3f} | {row['relative_loss']:.1%} |"
-        )
-    return "\n".join(lines)
 
 
 def _with_spread(mean: float, std: float | None) -> str:
@@ -171,7 +222,8 @@ def ablation() -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "accuracy": accuracy, "parts": parts, "speed": speed, "classes": classes, "none_of_these": none_of_these,
-    "text_tower": text_tower, "ablation": ablation, "synonyms": synonyms,
+    "text_tower": text_tower, "ablation": ablation, "robustness": robustness, "data_sets": data_sets,
+    "evaluation_speed": evaluation_speed,
 }  # fmt: skip
 
 
@@ -184,19 +236,25 @@ def filled(text: str) -> str:
     return re.sub(r"<!-- (\w+) -->.*?<!-- /\1 -->", table, text, flags=re.DOTALL)
 
 
+def report_page() -> str:
+    """The page at `REPORT`."""
+    report = evaluation()
+    return markdown_of(replace(report, sets=tuple(replace(row, best=(), worst=()) for row in report.sets)))
+
+
 def main() -> None:
     """Fill or check the pages."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
     arguments = parser.parse_args()
+    wanted = {page: filled((ROOT / page).read_text(encoding="utf-8")) for page in PAGES} | {REPORT: report_page()}
     stale = []
-    for page in PAGES:
+    for page, text in wanted.items():
         path = ROOT / page
-        text = path.read_text(encoding="utf-8")
-        if filled(text) != text:
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
             stale.append(page)
             if not arguments.check:
-                path.write_text(filled(text), encoding="utf-8")
+                path.write_text(text, encoding="utf-8")
     if arguments.check and stale:
         sys.exit(f"numbers differ from benchmarks/results in {', '.join(stale)}: run python benchmarks/tables.py")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gkc.errors import ShapeError
-from gkc.metrics.groups import collapse, of_interest, seen_unseen, sensitivity_specificity
+from gkc.metrics.groups import of_interest, seen_unseen, sensitivity_specificity
 from gkc.metrics.semantic import SemanticIou, SemanticScores
 from tests.support.label_maps import pairs_from_json
 
@@ -64,10 +64,3 @@ def test_sensitivity_and_specificity_agree_with_mess():
 def test_sensitivity_needs_two_classes():
     with pytest.raises(ShapeError, match="2 classes, not 3"):
         sensitivity_specificity(np.zeros((3, 4), np.int64))
-
-
-def test_the_last_class_has_many_prompts():
-    labels = np.array([[0, 19, 20, 21, 58, -1]], np.int32)
-    collapsed = collapse(labels, 21)
-    assert collapsed.tolist() == [[0, 19, 20, 20, 20, -1]]
-    assert collapsed.dtype == np.int32

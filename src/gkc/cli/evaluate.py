@@ -269,7 +269,7 @@ def _table(sets: tuple[SetReport, ...]) -> Table:
     }
     if any("pq" in a_set.scores for a_set in sets):
         scores["PQ"] = "pq"
-    table.add_column("set", overflow="fold")
+    table.add_column("set", no_wrap=True)
     has_skipped = any(a_set.skipped for a_set in sets)
     for column in ("images", "classes", *scores, "seconds\nan image", *["skipped"] * has_skipped):
         table.add_column(column, justify="right", no_wrap=True)

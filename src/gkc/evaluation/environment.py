@@ -12,7 +12,7 @@ from typing import Any
 
 from gkc.engines.threads import available_cores
 
-PACKAGES = ("gkc", "numpy", "pillow", "onnxruntime", "tokenizers", "torch")
+PACKAGES = ("gkc", "numpy", "pillow", "onnxruntime", "tokenizers", "torch", "transformers")
 
 
 def environment(threads: int | None = None) -> dict[str, Any]:

@@ -55,10 +55,5 @@ def sensitivity_specificity(confusion: npt.NDArray[np.int64]) -> BinaryScores:
     return BinaryScores(sensitivity=recalls[1], specificity=recalls[0])
 
 
-def collapse(labels: npt.NDArray[np.int32], num_classes: int) -> npt.NDArray[np.int32]:
-    """A label map of which every index from K - 1 on is K - 1: the last class has many prompts (PAS-20b)."""
-    return np.minimum(labels, np.int32(num_classes - 1))
-
-
 def _mean(values: npt.NDArray[np.float64]) -> float:
     return float(values.mean()) if len(values) else float("nan")
