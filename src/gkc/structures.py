@@ -63,9 +63,10 @@ class GroundTruth:
     """What the annotation of one image says, pixel by pixel.
 
     `labels` int32 [H, W]: the class index; `VOID` where nothing is said, and in crowds unless the data set counts their
-    pixels; `OTHER` where certainly none of the classes is. `regions` int32 [H, W]: the id of the segment that a pixel belongs to, things one by one, 0 for
-    none; None where the data set does not part them. `segments` has the class of every id; ids in `crowds` stand for
-    groups of their class. In a video an id is the same object in all frames of its clip.
+    pixels; `OTHER` where certainly none of the classes is. `regions` int32 [H, W]: the id of the segment that a pixel
+    belongs to, things one by one, 0 for none; None where the data set does not part them. `segments` has the class of
+    every id; ids in `crowds` stand for groups of their class. In a video an id is the same object in all frames of its
+    clip.
     """
 
     labels: npt.NDArray[np.int32]
@@ -226,14 +227,30 @@ class Segmentation:
 class VideoSegmentation:
     """One frame of a segmented video.
 
-    `index` counts frames from 0, `time_s` is the frame's own time stamp in seconds; `tracks` maps a persistent track id
-    to its segment in this frame.
+    `index` counts frames from 0, `time_s` is the frame's own time stamp in seconds; `frame` is its segmentation, whose
+    `labels` int32 [H, W], `scores` float32 [H, W] and `segments` can be had directly; `tracks` maps a persistent track
+    id, from 1, to its segment in this frame. Tracks do not overlap, and each lies within the pixels of its name.
     """
 
     index: int
     time_s: float
     frame: Segmentation
     tracks: Mapping[int, Segment]
+
+    @property
+    def labels(self) -> npt.NDArray[np.int32]:
+        """The frame's label map [H, W]."""
+        return self.frame.labels
+
+    @property
+    def scores(self) -> npt.NDArray[np.float32]:
+        """The winning classes' scores [H, W], 0..1."""
+        return self.frame.scores
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """The frame's segments, largest first."""
+        return self.frame.segments
 
 
 ImageLike = Any

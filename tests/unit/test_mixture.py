@@ -5,7 +5,7 @@ import torch
 from gkc.data.augment import AugmentConfig, augment, paste, quarter
 from gkc.data.captions import Captioned
 from gkc.data.mixture import Mixture, Source
-from gkc.data.readers import CocoInstanceSet, FolderSet
+from gkc.data.samples import CocoInstanceSet, FolderSet
 from gkc.errors import ConfigError
 from gkc.structures import OTHER, UNLABELLED, VOID, Sample
 from tests.support.labelled import write_folder_set, write_instance_set

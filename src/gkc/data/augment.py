@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
@@ -13,54 +14,81 @@ from gkc.structures import Sample
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
+GREY = 127
+"""Level of all three channels where a view reaches beyond its image."""
+
+STRIDE = 32
+"""The sides of views are multiples of this."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
     """How training views are drawn.
 
     `crop_size` in pixels; `scale` is the range of the image's `side`, short or long, before cropping, relative to the
-    crop (drawn log-uniformly); `colour` the largest relative change of brightness, contrast and saturation; `grey` and
-    `flip` are probabilities.
+    crop (drawn log-uniformly). With `short_sides` nothing is cropped and neither of these counts: the whole image is
+    shown, its short side one of these lengths, drawn evenly. `colour` is the largest relative change of brightness,
+    contrast and saturation; `grey` and `flip` are probabilities.
     """
 
     crop_size: int = 288
     scale: tuple[float, float] = (0.8, 2.0)
     side: Literal["short", "long"] = "short"
+    short_sides: tuple[int, ...] = ()
     colour: float = 0.4
     grey: float = 0.05
     flip: float = 0.5
 
 
-def augment(sample: Sample, config: AugmentConfig, rng: np.random.Generator) -> Sample:
-    """A random square view of `sample`, `crop_size` pixels a side; regions that leave the view are dropped.
+@dataclass(frozen=True, kw_only=True)
+class _View:
+    """A view that was drawn: `ratio` scales the image, `shown` (height, width) pixels of it from `top` and `left` on.
 
-    Where the image is smaller than the view, the rest is mid grey and void.
+    They lie at the top left of `size`. `tones` are the factors of brightness, contrast and saturation.
     """
-    height, width = sample.image.shape[:2]
-    low, high = np.log(config.scale)
-    extent = min(height, width) if config.side == "short" else max(height, width)
-    ratio = config.crop_size * np.exp(rng.uniform(low, high)) / extent
-    h, w = max(1, round(height * ratio)), max(1, round(width * ratio))
-    side = config.crop_size
-    # The crop is cut from the original first: only its pixels are resized.
-    top, left = (int(rng.integers(0, max(extent - side, 0) + 1)) for extent in (h, w))
-    shown_h, shown_w = min(side, h), min(side, w)
-    box = (left / ratio, top / ratio, min((left + shown_w) / ratio, width), min((top + shown_h) / ratio, height))
-    crop = Image.fromarray(sample.image).resize((shown_w, shown_h), Image.Resampling.BILINEAR, box=box)
-    image = np.full((side, side, 3), 127, np.uint8)
-    image[:shown_h, :shown_w] = np.asarray(_jitter(crop, config, rng))
-    rows = np.minimum(((top + np.arange(shown_h) + 0.5) / ratio).astype(int), height - 1)
-    columns = np.minimum(((left + np.arange(shown_w) + 0.5) / ratio).astype(int), width - 1)
-    window = np.ix_(rows, columns)
-    masks = np.zeros((len(sample.masks), side, side), bool)
-    masks[:, :shown_h, :shown_w] = sample.masks[:, rows[:, None], columns]
-    void = np.ones((side, side), bool)
-    void[:shown_h, :shown_w] = sample.void[window]
-    other = np.zeros((side, side), bool)
-    other[:shown_h, :shown_w] = sample.other[window]
-    if rng.random() < config.flip:
-        image, masks, void, other = image[:, ::-1], masks[..., ::-1], void[:, ::-1], other[:, ::-1]
+
+    ratio: float
+    top: int
+    left: int
+    shown: tuple[int, int]
+    size: tuple[int, int]
+    is_grey: bool
+    tones: tuple[float, ...]
+    is_flipped: bool
+
+
+def augment(sample: Sample, config: AugmentConfig, rng: np.random.Generator) -> Sample:
+    """A random view of `sample`; regions that leave the view are dropped. All frames of a clip have one view.
+
+    It is square, `crop_size` pixels a side, or with `short_sides` as large as the scaled image, rounded up to multiples
+    of 32. Where the image is smaller than the view, the rest is mid grey and void.
+    """
+    height, width = sample.void.shape[-2:]
+    view = _draw((height, width), config, rng)
+    (h, w), (shown_h, shown_w) = view.size, view.shown
+    rows = np.minimum(((view.top + np.arange(shown_h) + 0.5) / view.ratio).astype(int), height - 1)
+    columns = np.minimum(((view.left + np.arange(shown_w) + 0.5) / view.ratio).astype(int), width - 1)
+
+    def cut(maps: npt.NDArray[np.bool_], *, outside: bool) -> npt.NDArray[np.bool_]:
+        return _enlarge(maps[..., rows[:, None], columns], (h, w), outside=outside)
+
+    frames = [_picture(frame, view) for frame in sample.image.reshape(-1, height, width, 3)]
+    image = np.stack(frames).reshape(*sample.image.shape[:-3], h, w, 3)
+    masks, void, other = (
+        cut(sample.masks, outside=False),
+        cut(sample.void, outside=True),
+        cut(sample.other, outside=False),
+    )
+    if view.is_flipped:
+        image, masks, void, other = image[..., ::-1, :], masks[..., ::-1], void[..., ::-1], other[..., ::-1]
     return _without_empty(replace(sample, image=image, masks=masks, void=void, other=other))
+
+
+def to_one_size(samples: Sequence[Sample]) -> list[Sample]:
+    """The samples as large as the highest and the widest of them; what is added is mid grey and void."""
+    sizes = [sample.void.shape[-2:] for sample in samples]
+    size = (max(h for h, _ in sizes), max(w for _, w in sizes))
+    return [sample if own == size else _grown(sample, size) for sample, own in zip(samples, sizes, strict=True)]
 
 
 def paste(source: Sample, target: Sample, rng: np.random.Generator, *, keep: float = 0.7) -> Sample:
@@ -84,6 +112,7 @@ def paste(source: Sample, target: Sample, rng: np.random.Generator, *, keep: flo
         regions=np.concatenate([target.regions, source.regions[chosen]]),
         void=target.void & ~cover,
         other=target.other & ~cover,
+        tracks=None,
     )
     return _without_empty(pasted)
 
@@ -93,20 +122,81 @@ def quarter(maps: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
     return maps[..., 2::4, 2::4]
 
 
-def _jitter(image: Image.Image, config: AugmentConfig, rng: np.random.Generator) -> Image.Image:
-    if rng.random() < config.grey:
-        image = image.convert("L").convert("RGB")
-    for enhancer in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
-        image = enhancer(image).enhance(1 + rng.uniform(-config.colour, config.colour))
-    return image
+def _draw(size: tuple[int, int], config: AugmentConfig, rng: np.random.Generator) -> _View:
+    """A view of images of `size`: everything that is random about it."""
+    height, width = size
+    if config.short_sides:
+        ratio = float(rng.choice(config.short_sides)) / min(size)
+    else:
+        low, high = np.log(config.scale)
+        extent = min(size) if config.side == "short" else max(size)
+        ratio = config.crop_size * np.exp(rng.uniform(low, high)) / extent
+    h, w = max(1, round(height * ratio)), max(1, round(width * ratio))
+    side = (config.crop_size, config.crop_size)
+    if config.short_sides:
+        side = (-(-h // STRIDE) * STRIDE, -(-w // STRIDE) * STRIDE)
+    top, left = (int(rng.integers(0, max(extent - seen, 0) + 1)) for extent, seen in zip((h, w), side, strict=True))
+    return _View(
+        ratio=ratio,
+        top=top,
+        left=left,
+        shown=(min(side[0], h), min(side[1], w)),
+        size=side,
+        is_grey=bool(rng.random() < config.grey),
+        tones=tuple(1 + rng.uniform(-config.colour, config.colour) for _ in range(3)),
+        is_flipped=bool(rng.random() < config.flip),
+    )
+
+
+def _picture(image: npt.NDArray[np.uint8], view: _View) -> npt.NDArray[np.uint8]:
+    """An image [H, W, 3] as a view shows it, not flipped yet."""
+    height, width = image.shape[:2]
+    (shown_h, shown_w), ratio = view.shown, view.ratio
+    right, bottom = (view.left + shown_w) / ratio, (view.top + shown_h) / ratio
+    # The crop is cut from the original first: only its pixels are resized.
+    box = (view.left / ratio, view.top / ratio, min(right, width), min(bottom, height))
+    crop = Image.fromarray(image).resize((shown_w, shown_h), Image.Resampling.BILINEAR, box=box)
+    if view.is_grey:
+        crop = crop.convert("L").convert("RGB")
+    for enhancer, factor in zip((ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color), view.tones,
+                                strict=True):  # fmt: skip
+        crop = enhancer(crop).enhance(factor)
+    picture = np.full((*view.size, 3), GREY, np.uint8)
+    picture[:shown_h, :shown_w] = np.asarray(crop)
+    return picture
+
+
+def _grown(sample: Sample, size: tuple[int, int]) -> Sample:
+    height, width = sample.void.shape[-2:]
+    image = np.full((*sample.image.shape[:-3], *size, 3), GREY, np.uint8)
+    image[..., :height, :width, :] = sample.image
+    return replace(
+        sample,
+        image=image,
+        masks=_enlarge(sample.masks, size, outside=False),
+        void=_enlarge(sample.void, size, outside=True),
+        other=_enlarge(sample.other, size, outside=False),
+    )
+
+
+def _enlarge(maps: npt.NDArray[np.bool_], size: tuple[int, int], *, outside: bool) -> npt.NDArray[np.bool_]:
+    """Maps [..., h, w] at the top left of `size`, the rest as `outside` says."""
+    larger = np.full((*maps.shape[:-2], *size), outside)
+    larger[..., : maps.shape[-2], : maps.shape[-1]] = maps
+    return larger
 
 
 def _without_empty(sample: Sample, least: int = 32) -> Sample:
     """`sample` without regions of fewer than `least` pixels, or none at a quarter of the size; their rest is void."""
-    kept = (sample.masks.sum(axis=(1, 2)) >= least) & quarter(sample.masks).any(axis=(1, 2))
+    everywhere = tuple(range(1, sample.masks.ndim))
+    kept = (sample.masks.sum(axis=everywhere) >= least) & quarter(sample.masks).any(axis=everywhere)
     if kept.all():
         return sample
-    void = sample.void | sample.masks[~kept].any(axis=0)
     return replace(
-        sample, masks=sample.masks[kept], categories=sample.categories[kept], regions=sample.regions[kept], void=void
+        sample,
+        masks=sample.masks[kept],
+        categories=sample.categories[kept],
+        regions=sample.regions[kept],
+        void=sample.void | sample.masks[~kept].any(axis=0),
+        tracks=None if sample.tracks is None else sample.tracks[kept],
     )

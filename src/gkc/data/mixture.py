@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from gkc.data.augment import AugmentConfig, augment, paste, quarter
+from gkc.data.augment import AugmentConfig, augment, paste, quarter, to_one_size
 from gkc.data.captions import Captioned, nouns
-from gkc.data.readers import ImageSet
+from gkc.data.clips import ClipSet
+from gkc.data.samples import ImageSet
 from gkc.errors import ConfigError
 from gkc.structures import OTHER, UNLABELLED, VOID, Batch, Sample
 
@@ -41,7 +42,11 @@ class Source:
 class Mixture(IterableDataset[Batch[Tensor]]):
     """An endless stream of batches; the same seed gives the same stream, from any step on.
 
-    `names` holds the distinct names of all sources; a batch takes those that compete in it.
+    `names` holds the distinct names of all sources; a batch takes those that compete in it. Sources that are `ClipSet`s
+    make batches of clips.
+
+    Raises:
+        ConfigError: there is no source, or their samples cannot stand in one batch.
     """
 
     def __init__(
@@ -50,6 +55,10 @@ class Mixture(IterableDataset[Batch[Tensor]]):
     ) -> None:  # fmt: skip
         if not sources:
             raise ConfigError("a mixture needs at least one data set: add one to `data`")
+        if len({source.image_set.length if isinstance(source.image_set, ClipSet) else 0 for source in sources}) > 1:
+            raise ConfigError("images and clips, or clips of several lengths, fit in no batch: give all one length")
+        if augmentation.short_sides and any(source.takes_pastes for source in sources):
+            raise ConfigError("augmentation.short_sides: views of many sizes take no pastes: leave out one of both")
         self.sources = tuple(sources)
         self.names = tuple(dict.fromkeys(n for s in sources for n in (*s.image_set.names, *s.negatives)))
         index = {name: i for i, name in enumerate(self.names)}
@@ -97,7 +106,8 @@ class Mixture(IterableDataset[Batch[Tensor]]):
         used = np.flatnonzero(columns.any(axis=0))
         local = np.full(len(self.names), -1, np.int64)
         local[used] = np.arange(len(used))
-        images = np.stack([sample.image for sample in samples]).transpose(0, 3, 1, 2)
+        samples = to_one_size(samples)
+        images = np.moveaxis(np.stack([sample.image for sample in samples]), -1, -3)
         samples = [replace(sample, categories=local[sample.categories]) for sample in samples]
         return Batch(
             names=tuple(self.names[i] for i in used),
@@ -120,7 +130,9 @@ class Mixture(IterableDataset[Batch[Tensor]]):
 
     def _view(self, row: int, rng: np.random.Generator) -> Sample:
         image_set = self.sources[row].image_set
-        sample = augment(image_set[int(rng.choice(len(image_set), p=self._shares[row]))], self.augmentation, rng)
+        index = int(rng.choice(len(image_set), p=self._shares[row]))
+        whole = image_set.clip(index, rng) if isinstance(image_set, ClipSet) else image_set[index]
+        sample = augment(whole, self.augmentation, rng)
         source = np.full((len(sample.regions), 1), row, np.int64)
         return replace(
             sample,
@@ -131,9 +143,9 @@ class Mixture(IterableDataset[Batch[Tensor]]):
 
 def _image_shares(source: Source) -> npt.NDArray[np.float64] | None:
     """How often each image of a source is drawn; None for all alike."""
-    if source.repeat_threshold == 0:
-        return None
     image_set = source.image_set
+    if source.repeat_threshold == 0:
+        return image_set.shares if isinstance(image_set, ClipSet) else None
     present = [image_set.categories(index) for index in range(len(image_set))]
     counts = np.zeros(len(image_set.names))
     for classes in present:

@@ -60,3 +60,15 @@ class Engine(Protocol):
             ShapeError: the input has another shape.
         """
         ...
+
+
+class ClipEngine(Engine, Protocol):
+    """A network for clips made ready to run; a single picture is a clip of one frame to it."""
+
+    def encode_clip(self, frames: Floats) -> tuple[Features, ...]:
+        """Features of every frame of a clip, float32 RGB [T, 3, h, w]; query q is the same region in all of them.
+
+        Raises:
+            ShapeError: the input has another shape.
+        """
+        ...

@@ -9,13 +9,15 @@ import numpy.typing as npt
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import Tensor
 
 from gkc.config import check_config
 from gkc.engines.base import Features
 from gkc.engines.onnx import OnnxTextEncoder
-from gkc.errors import WeightsError
+from gkc.errors import ConfigError, WeightsError
 from gkc.models.build import GkcConfig, build_model
-from gkc.models.gkc import Gkc
+from gkc.models.gkc import Encoded, Gkc
+from gkc.models.video import VideoGkc
 from gkc.zoo import ModelFiles
 
 
@@ -29,21 +31,44 @@ class TorchEngine:
     @torch.inference_mode()
     def encode(self, image: npt.NDArray[np.float32]) -> Features:
         """Features of one picture; see `gkc.engines.base.Engine`."""
-        device = self.model.no_object.device
-        model = self.model
-        encoded = model.encode(torch.from_numpy(np.ascontiguousarray(image)).to(device))
-        regions = encoded.layers[-1]
-        pixels = basis = None
-        if encoded.pixels is not None and model.pixel_projection is not None:
-            pixels = (encoded.pixels[0] * model.temperature).float().cpu().numpy()
-            basis = model.pixel_projection.basis.float().cpu().numpy()
-        return Features(
-            queries=(regions.embeddings[0] * model.temperature).float().cpu().numpy(),
-            no_object=(regions.no_object[0] * model.temperature).float().cpu().numpy(),
-            mask_logits=regions.mask_logits[0].float().cpu().numpy(),
-            pixels=pixels,
-            basis=basis,
+        encoded = self.model.encode(self._on_device(image))
+        return self._features(encoded, encoded.layers[-1].mask_logits[0], encoded.pixels)
+
+    @torch.inference_mode()
+    def encode_clip(self, frames: npt.NDArray[np.float32]) -> tuple[Features, ...]:
+        """Features of the frames of a clip; see `gkc.engines.base.ClipEngine`.
+
+        Raises:
+            ConfigError: the network is none for clips.
+        """
+        if not isinstance(self.model, VideoGkc):
+            raise ConfigError("this network looks at single pictures: give one trained on clips (model.frames)")
+        encoded = self.model.encode(self._on_device(frames[None]))
+        tubes, pixels = encoded.layers[-1].mask_logits[0], encoded.pixels
+        return tuple(
+            self._features(encoded, tubes[:, t], None if pixels is None else pixels[:, :, t])
+            for t in range(len(frames))
         )
+
+    def _on_device(self, images: npt.NDArray[np.float32]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(images)).to(self.model.no_object.device)
+
+    def _features(self, encoded: Encoded, mask_logits: Tensor, pixels: Tensor | None) -> Features:
+        """Features of one picture from its masks [Q, h, w] and its pixels [1, C, h', w']."""
+        model, regions = self.model, encoded.layers[-1]
+        basis = None if pixels is None or model.pixel_projection is None else model.pixel_projection.basis
+        return Features(
+            queries=_array(regions.embeddings[0] * model.temperature),
+            no_object=_array(regions.no_object[0] * model.temperature),
+            mask_logits=_array(mask_logits),
+            pixels=None if pixels is None else _array(pixels[0] * model.temperature),
+            basis=None if basis is None else _array(basis),
+        )
+
+
+def _array(values: Tensor) -> npt.NDArray[np.float32]:
+    array: npt.NDArray[np.float32] = values.float().cpu().numpy()
+    return array
 
 
 def load_model(files: ModelFiles, *, with_auxiliary: bool = False) -> Gkc:

@@ -27,12 +27,12 @@ from gkc.structures import VOID, Batch, MaskOutput
 class ObjectiveConfig:
     """Weights of the terms (GKC section 4.2) and how they are measured.
 
-    `num_points` pixels an image are drawn for matching and for the dense loss. The mask losses read as many points for
-    each matched pair, the share `importance` of them the least certain of `oversampling` times as many candidates; with
-    an `oversampling` of 0 they read the pixels that matching read, which costs less. `repeats` is how many queries a
-    region feeds in all but the last layer; `balance` and `dense_balance` are exponents of `class_weights` for regions
-    and pixels; `region_dropout` (the paper's is 0.5) is the chance of a matched query to be left out of the class
-    losses. The three parts that are None are off.
+    `num_points` pixels an image, or a clip in all, are drawn for matching and for the dense loss. The mask losses read
+    as many points for each matched pair, the share `importance` of them the least certain of `oversampling` times as
+    many candidates; with an `oversampling` of 0 they read the pixels that matching read, which costs less. `repeats` is
+    how many queries a region feeds in all but the last layer; `balance` and `dense_balance` are exponents of
+    `class_weights` for regions and pixels; `region_dropout` (the paper's is 0.5) is the chance of a matched query to be
+    left out of the class losses. The three parts that are None are off.
     """
 
     category: float = 2.0
@@ -67,7 +67,8 @@ class MaskObjective(nn.Module):
     """Weighted terms from raw outputs: `class`, `mask` and `dice` over all layers, and `dense` where pixels are scored.
 
     Further terms are `synonym` and `dense_synonym` where diversification adds a loss, `grounding`, and those of
-    distillation. Points and dropped regions are drawn by torch's own generator, prompts and words by that of `prompts`.
+    distillation. A tube of a clip is one region, with one prompt and one teacher vector. Points and dropped regions are
+    drawn by torch's own generator, prompts and words by that of `prompts`.
 
     Args:
         config: weights, and which parts are on.
@@ -127,7 +128,7 @@ class MaskObjective(nn.Module):
     ) -> dict[str, Tensor]:
         """The terms of one decoder layer."""
         config = self.config
-        class_logits, mask_logits = output.class_logits.float(), output.mask_logits.float()
+        class_logits, mask_logits = output.class_logits.float(), targets.tall(output.mask_logits.float())
         by_class = prompts.by_class(class_logits, axis=2)
         matches = self._match(class_logits.detach(), by_class.detach(), mask_logits.detach(), targets, repeats)
         terms = self._classes(class_logits, by_class, targets, matches)
@@ -161,7 +162,7 @@ class MaskObjective(nn.Module):
         """Pairs by plain names; by the regions' own prompts where these stand in place of them."""
         allowed = F.pad(targets.batch.columns, (0, 1), value=True).unsqueeze(1)
         probs = by_class.masked_fill(~allowed, -torch.inf).softmax(dim=-1)
-        points = read_pixels(mask_logits, targets.pixels, targets.size)
+        points = read_pixels(mask_logits, targets.pixels, targets.size, targets.frames)
         replaces = self.config.diversification is not None and self.config.diversification.replaces
         parts = (targets.categories, targets.columns, targets.masks)
         by_image = zip(*(torch.split(part, targets.num_regions) for part in parts), strict=True)
@@ -200,7 +201,8 @@ class MaskObjective(nn.Module):
     def _dense(self, dense_logits: Tensor, targets: Targets, prompts: Prompts) -> dict[str, Tensor]:
         """Classification of pixels; a pixel's own prompt is that of the region it lies in."""
         config, batch = self.config, targets.batch
-        points = read_pixels(dense_logits[:, : prompts.num_prompts].float(), targets.pixels, targets.size)
+        maps = targets.tall(dense_logits[:, : prompts.num_prompts].float())
+        points = read_pixels(maps, targets.pixels, targets.size, targets.frames)
         by_class = prompts.by_class(points, axis=1)
 
         def cross_entropy(logits: Tensor) -> Tensor:

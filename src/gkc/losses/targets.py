@@ -28,9 +28,11 @@ class RegionVectors(Protocol):
 class Targets:
     """A batch at N drawn pixels an image, its R regions counted through all images.
 
-    `size` (h, w) of the label maps; `pixels` int64 [B, N] into them; `labels` int64 [B, N] there; `masks` float [R, N];
-    `num_regions` of each image; `categories` and `columns`, the class and the own prompt's column of each region, int64
-    [R]; `teacher` holds the teacher's vectors [R, D] and which are known, bool [R], where there is a teacher.
+    Clips are laid out as tall pictures, their `frames` T below one another (1 for images): a tube is a region of such a
+    picture. `size` (h, w) of the label maps, tall ones T h high; `pixels` int64 [B, N] into them; `labels` int64 [B, N]
+    there; `masks` float [R, N]; `num_regions` of each image; `categories` and `columns`, the class and the own prompt's
+    column of each region, int64 [R]; `teacher` holds the teacher's vectors [R, D] and which are known, bool [R], where
+    there is a teacher.
     """
 
     batch: Batch[Tensor]
@@ -42,19 +44,21 @@ class Targets:
     categories: Tensor
     columns: Tensor
     teacher: tuple[Tensor, Tensor] | None
+    frames: int = 1
 
     @classmethod
     def draw(cls, batch: Batch[Tensor], prompts: Prompts, num_points: int, features: RegionVectors | None) -> Targets:
         """All pixels if there are no more than `num_points`, else that many without repetition."""
         pixels = draw_pixels(batch.labels, num_points)
         masks = [masks.flatten(1)[:, pixels[b]] for b, masks in enumerate(batch.masks)]
+        frames = batch.labels.shape[1] if batch.labels.dim() == 4 else 1
         teacher = None
         if features is not None:
             vectors, known = features(torch.cat(batch.regions).cpu().numpy())
             teacher = (torch.as_tensor(vectors, device=pixels.device), torch.as_tensor(known, device=pixels.device))
         return cls(
             batch=batch,
-            size=(batch.labels.shape[-2], batch.labels.shape[-1]),
+            size=(frames * batch.labels.shape[-2], batch.labels.shape[-1]),
             pixels=pixels,
             labels=batch.labels.flatten(1).gather(1, pixels),
             masks=torch.cat(masks).float(),
@@ -62,7 +66,12 @@ class Targets:
             categories=torch.cat(batch.categories),
             columns=torch.cat(prompts.columns),
             teacher=teacher,
+            frames=frames,
         )
+
+    def tall(self, maps: Tensor) -> Tensor:
+        """Maps of clips [..., T, h, w] as those of tall pictures [..., T h, w]; maps of images as they are."""
+        return maps.flatten(-3, -2) if self.batch.labels.dim() == 4 else maps
 
     def pixel_columns(self) -> Tensor:
         """The column int64 [B, N] of the own prompt of the region that each pixel lies in, 0 for pixels of no class."""
@@ -78,8 +87,8 @@ class Targets:
 
 def masks_at_pixels(mask_logits: Tensor, matches: Matches, targets: Targets) -> tuple[Tensor, Tensor, Tensor]:
     """Logits, truth and whether it is known, each [P, N], of the matched pairs at the pixels that all masks share."""
-    maps = _matched_maps(mask_logits, matches)
-    predicted = read_pixels(maps.unsqueeze(1), targets.pixels[matches.image], targets.size).squeeze(1)
+    maps = _matched_maps(mask_logits, matches).unsqueeze(1)
+    predicted = read_pixels(maps, targets.pixels[matches.image], targets.size, targets.frames).squeeze(1)
     is_known = (targets.labels != VOID).to(predicted)
     return predicted, targets.masks[matches.region], is_known[matches.image]
 
@@ -89,13 +98,14 @@ def masks_at_points(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The same at points drawn for each pair; see `draw_points`."""
     maps = _matched_maps(mask_logits, matches)
-    is_known = (targets.batch.labels != VOID)[matches.image]
+    is_known = targets.tall(targets.batch.labels != VOID)[matches.image]
     points = draw_points(
-        maps.detach(), is_known, num_points=num_points, oversampling=oversampling, importance=importance
-    )
+        maps.detach(), is_known, num_points=num_points, oversampling=oversampling, importance=importance,
+        frames=targets.frames,
+    )  # fmt: skip
     pixels = pixels_at(points, targets.size)
     truth = torch.cat(targets.batch.masks)[matches.region].flatten(1).gather(1, pixels)
-    predicted = read_points(maps.unsqueeze(1), points).squeeze(1)
+    predicted = read_points(maps.unsqueeze(1), points, targets.frames).squeeze(1)
     return predicted, truth.to(predicted), is_known.flatten(1).gather(1, pixels).to(predicted)
 
 

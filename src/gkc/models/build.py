@@ -11,9 +11,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from gkc.errors import WeightsError
+from gkc.errors import ConfigError, WeightsError
 from gkc.models.base import Backbone, PixelDecoderLike
 from gkc.models.gkc import Gkc, VisionFeature
+from gkc.models.video import VideoGkc
 from gkc.nn.mask_decoder import MaskDecoder
 
 BackboneKind = Literal[
@@ -49,7 +50,10 @@ class PixelDecoderConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class GkcConfig:
-    """The network of GKC; the defaults are the paper's (section 1)."""
+    """The network of GKC; the defaults are the paper's (section 1).
+
+    More than one of `frames` makes it the clip model, which is trained on clips of so many; it takes any number.
+    """
 
     backbone: BackboneConfig
     pixel_decoder: PixelDecoderConfig = field(default_factory=PixelDecoderConfig)
@@ -62,6 +66,11 @@ class GkcConfig:
     text_space: str = "clip-rn50"
     with_dense: bool = False
     vision_feature: VisionFeature = "query"
+    frames: int = 1
+
+    def __post_init__(self) -> None:
+        if self.frames < 1:
+            raise ConfigError(f"frames is {self.frames}: give 1 for images, or the frames of a clip")
 
 
 def build_backbone(config: BackboneConfig, weights: str | Path | None = None) -> Backbone:
@@ -151,7 +160,8 @@ def build_model(config: GkcConfig, *, with_auxiliary: bool = True, trunk: str | 
     """
     backbone = build_backbone(config.backbone, trunk)
     is_light = config.pixel_decoder.kind == "light"
-    return Gkc(
+    network = VideoGkc if config.frames > 1 else Gkc
+    return network(
         backbone=backbone,
         pixel_decoder=build_pixel_decoder(config, backbone.channels),
         mask_decoder=MaskDecoder(

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from gkc.errors import ConfigError
 from gkc.models.base import Backbone, PixelDecoderLike
-from gkc.nn.mask_decoder import MaskDecoder, QueryPrediction
+from gkc.nn.mask_decoder import MaskDecoder, QueryPrediction, stack_frames
+from gkc.nn.pyramid import PixelFeatures
 from gkc.structures import MaskOutput
 from gkc.text.bank import TextBank
 
@@ -136,15 +137,20 @@ class Gkc(nn.Module):
 
     def encode(self, images: Tensor) -> Encoded:
         """Everything that does not depend on names, from images [B, 3, H, W] in 0..1, sides multiples of 32."""
-        pyramid = self.backbone((images - self.mean) / self.std)
-        features = self.pixel_decoder(pyramid)
-        predictions = self.mask_decoder(features)
+        return self._decode(self._features(images))
+
+    def _features(self, images: Tensor) -> PixelFeatures:
+        return self.pixel_decoder(self.backbone((images - self.mean) / self.std))
+
+    def _decode(self, features: PixelFeatures, frames: int = 1) -> Encoded:
+        """What queries and pixels find in features; maps of clips are tall, see `MaskDecoder`."""
+        predictions = self.mask_decoder(features, frames)
         wanted = predictions if self.training and self.auxiliary_projections else predictions[-1:]
         projections = [*self.auxiliary_projections, self.projection][-len(wanted) :]
         layers = [self._embed(project, prediction) for project, prediction in zip(projections, wanted, strict=True)]
         if self.pixel_projection is None:
             return Encoded(layers, None)
-        pixels = self.pixel_projection(features.memory[-1])
+        pixels = stack_frames(self.pixel_projection(features.memory[-1]), frames)
         if self.vision_feature == "pixels":
             pooled = pool_masks(pixels, layers[-1].mask_logits.detach()) @ self.pixel_projection.basis.T
             layers[-1] = layers[-1]._replace(embeddings=pooled)
@@ -166,7 +172,7 @@ class Gkc(nn.Module):
         dense = None
         if encoded.pixels is not None and self.pixel_projection is not None:
             classes = self.temperature * (vectors @ self.pixel_projection.basis)
-            dense = pool_aliases(torch.einsum("nc,bchw->bnhw", classes, encoded.pixels), bank.owner, axis=1)
+            dense = pool_aliases(torch.einsum("nc,bc...->bn...", classes, encoded.pixels), bank.owner, axis=1)
         final = rows[-1]
         return MaskOutput(
             mask_logits=final.mask_logits, class_logits=final.class_logits, queries=final.queries,

@@ -10,13 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gkc.nn.attention import MultiHeadAttention
-from gkc.nn.position import sine_position
+from gkc.nn.position import sine_position, sine_time
 from gkc.nn.pyramid import PixelFeatures
 
 
 class QueryPrediction(NamedTuple):
     """One layer's prediction: `queries` [B, Q, d], normalised query states; `mask_logits` [B, Q, h, w].
 
+    Of a clip of T frames the masks are tubes, laid out as tall maps [B, Q, T h, w], the first frame on top.
     Outside training a thrifty decoder draws the masks of the last layer alone: the earlier ones are None.
     """
 
@@ -65,6 +66,9 @@ class MaskDecoder(nn.Module):
     Layer i attends to memory level i mod 3 (1/32 first), only inside the mask that layer i - 1 predicted. A prediction
     stands before the first layer and after each: `num_layers + 1` in all, from the same shared heads.
 
+    With several frames the one set of queries looks at all of them: at each level the tokens are those of all frames,
+    told apart by `sine_time`, and a query's mask is a tube through the clip. No parameter depends on their number.
+
     Args:
         dim: width of queries and memory.
         num_queries: Q.
@@ -77,7 +81,8 @@ class MaskDecoder(nn.Module):
             resizing every layer's full masks as the paper does. Resizing is linear, so the values are the same; at
             512x512 this saves 3.8 of the paper's network's 73.5 GMAC.
 
-    Source: GKC section 1.4 (Mask2Former, Cheng et al., CVPR 2022, section 3.2).
+    Source: GKC section 1.4 (Mask2Former, Cheng et al., CVPR 2022, section 3.2); for clips Mask2Former for Video
+    Instance Segmentation (Cheng et al., 2021).
     """
 
     def __init__(
@@ -94,40 +99,69 @@ class MaskDecoder(nn.Module):
         self.norm = nn.LayerNorm(dim)
         self.mask_head = Mlp(dim, dim, dim, mask_dim or dim)
 
-    def forward(self, features: PixelFeatures) -> list[QueryPrediction]:
-        """Predictions of all layers, first layer first; masks at the size of `features.mask_features`."""
+    def forward(self, features: PixelFeatures, frames: int = 1) -> list[QueryPrediction]:
+        """Predictions of all layers, first layer first; masks at the size of `features.mask_features`.
+
+        Features [B T, ...] of `frames` T images each, one after the other, are those of B clips.
+        """
         keys, values = [], []
         for level, memory in enumerate(features.memory):
-            _, d, h, w = memory.shape
-            tokens = memory.flatten(2).transpose(1, 2) + self.level_embedding[level]
-            position = sine_position(h, w, d, memory.device, memory.dtype)
-            keys.append(tokens + position.flatten(2).transpose(1, 2))
+            tokens = stack_frames(memory, frames).flatten(2).transpose(1, 2) + self.level_embedding[level]
+            keys.append(tokens + _position(memory, frames))
             values.append(tokens)
-        b = features.mask_features.shape[0]
+        mask_features = stack_frames(features.mask_features, frames)
+        b = len(mask_features)
         queries = self.query_features.expand(b, -1, -1)
         query_position = self.query_position.expand(b, -1, -1)
         small = None
         if self.is_thrifty and not self.training:
-            small = [_resize(features.mask_features, memory) for memory in features.memory]
+            small = [_resize(mask_features, memory, frames) for memory in features.memory]
         predictions = []
         for index, layer in enumerate(self.layers):
             level = index % self.num_levels
             states = self.norm(queries)
             if small is None:
-                mask_logits = self._masks(states, features.mask_features)
+                mask_logits = self._masks(states, mask_features)
                 predictions.append(QueryPrediction(states, mask_logits))
-                attended = _resize(mask_logits.detach(), features.memory[level])
+                attended = _resize(mask_logits.detach(), features.memory[level], frames)
             else:
                 predictions.append(QueryPrediction(states, None))
                 attended = self._masks(states, small[level])
             blocked = (attended.sigmoid() < 0.5).flatten(2)
             queries = layer(queries, query_position, keys[level], values[level], blocked)
         states = self.norm(queries)
-        return [*predictions, QueryPrediction(states, self._masks(states, features.mask_features))]
+        return [*predictions, QueryPrediction(states, self._masks(states, mask_features))]
 
     def _masks(self, states: Tensor, mask_features: Tensor) -> Tensor:
         return torch.einsum("bqd,bdhw->bqhw", self.mask_head(states), mask_features)
 
 
-def _resize(maps: Tensor, like: Tensor) -> Tensor:
-    return F.interpolate(maps, size=like.shape[-2:], mode="bilinear", align_corners=False)
+def stack_frames(maps: Tensor, frames: int) -> Tensor:
+    """Maps [B T, C, h, w] of `frames` T a clip as tall maps [B, C, T h, w], the first frame on top."""
+    if frames == 1:
+        return maps
+    return torch.unflatten(maps, 0, (-1, frames)).transpose(1, 2).flatten(2, 3)
+
+
+def split_frames(maps: Tensor, frames: int) -> Tensor:
+    """Tall maps [B, C, T h, w] with an axis of their own for the frames: [B, C, T, h, w]."""
+    return torch.unflatten(maps, 2, (frames, -1))
+
+
+def _position(memory: Tensor, frames: int) -> Tensor:
+    """The encodings [1, T h w, d] of the tokens of a level."""
+    _, d, h, w = memory.shape
+    position = sine_position(h, w, d, memory.device, memory.dtype).flatten(2).transpose(1, 2)
+    if frames == 1:
+        return position
+    time = sine_time(frames, d, memory.device, memory.dtype)
+    return (position + time.unsqueeze(1)).flatten(0, 1).unsqueeze(0)
+
+
+def _resize(maps: Tensor, like: Tensor, frames: int) -> Tensor:
+    """Tall maps [B, C, T h, w] with each frame at the size of `like`, which holds one frame a map."""
+    if frames == 1:
+        return F.interpolate(maps, size=like.shape[-2:], mode="bilinear", align_corners=False)
+    apart = split_frames(maps, frames).flatten(1, 2)
+    resized = F.interpolate(apart, size=like.shape[-2:], mode="bilinear", align_corners=False)
+    return torch.unflatten(resized, 1, (-1, frames)).flatten(2, 3)

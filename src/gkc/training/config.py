@@ -12,10 +12,12 @@ from typing import Any, Literal
 from gkc.config import check_config, read_config
 from gkc.data.augment import AugmentConfig
 from gkc.data.captions import Captioned, read_captions
+from gkc.data.catalog import find_spec, open_set
+from gkc.data.clips import REACH, ClipSet, hold_out, videos_of, without_classes
 from gkc.data.mixture import Mixture, Source
-from gkc.data.readers import CocoInstanceSet, CocoPanopticSet, FolderSet, ImageSet, NamedRegionSet, read_json
-from gkc.data.seen import SeenSet
-from gkc.data.subset import Subset, split
+from gkc.data.readers.base import Reader, read_json
+from gkc.data.samples import CocoInstanceSet, CocoPanopticSet, FolderSet, ImageSet, NamedRegionSet, ReaderSet
+from gkc.data.seen import SeenMode, SeenSet
 from gkc.errors import ConfigError
 from gkc.inference.settings import Settings
 from gkc.losses.objective import ObjectiveConfig
@@ -24,7 +26,10 @@ from gkc.teachers.build import TeacherConfig
 from gkc.training.loop import LoopConfig
 from gkc.training.optim import OptimConfig
 
-Kind = Literal["folder", "coco-panoptic", "coco-instances", "named-regions"]
+Kind = Literal["folder", "coco-panoptic", "coco-instances", "named-regions", "vipseg", "vspw"]
+
+VIDEO_KINDS = ("vipseg", "vspw")
+"""The kinds of published videos, by their names in the catalogue."""
 
 _HABITS = {
     "loop.steps", "loop.save_every", "loop.log_every", "loop.num_workers", "loop.tensorboard", "inference", "cache",
@@ -39,8 +44,12 @@ class DataConfig:
 
     `images` is where the pictures lie if not in the set's own folder; `negatives_from` is a folder whose classes.json
     gives the negatives, all of them or the stuff alone. `captions` is a file of them (`gkc.data.captions`); the labels
-    of the classes `unseen` are left out (`gkc.data.seen`). The share `held_out` of the images, drawn by `split_seed`,
-    is left for measuring.
+    of the classes `unseen` are left out (`gkc.data.seen`), or with `unseen_mode` "delete" whatever shows them. The
+    share `held_out` of the images, drawn by `split_seed`, is left for measuring. Where images are frames of videos,
+    whole videos are deleted and held out.
+
+    "vipseg" and "vspw" are the published archives, or what `gkc data prepare` made of them, and `split` the part to
+    take. A clip model (`model.frames`) draws its clips within `reach` frames; images of no video stand still.
     """
 
     path: str
@@ -56,6 +65,9 @@ class DataConfig:
     gives_pastes: bool = False
     captions: str | None = None
     unseen: tuple[str, ...] = ()
+    unseen_mode: SeenMode = "ignore"
+    split: str = "train"
+    reach: int = REACH
     held_out: float = 0.0
     split_seed: int = 0
 
@@ -169,7 +181,7 @@ def build_mixture(config: RunConfig, root: Path) -> Mixture:
         DataError: a set is missing or inconsistent.
     """
     return Mixture(
-        [_source(entry, root) for entry in config.data],
+        [_source(entry, root, config.model.frames) for entry in config.data],
         batch_size=config.batch_size,
         augmentation=config.augmentation,
         seed=config.loop.seed,
@@ -192,8 +204,20 @@ def build_image_set(config: DataConfig, root: Path) -> ImageSet:
             return CocoInstanceSet(folder)
         case "named-regions":
             return NamedRegionSet(folder, images=images or folder / "images")
+        case "vipseg" | "vspw":
+            return ReaderSet(open_videos(config, root), is_complete=config.is_complete)
         case _:
             return FolderSet(folder, images=images, is_complete=config.is_complete)
+
+
+def open_videos(config: DataConfig, root: Path) -> Reader:
+    """The reader of a published set of videos.
+
+    Raises:
+        ConfigError: the set has no such split.
+        DataError: it is not there, or not as published.
+    """
+    return open_set(find_spec(config.kind), root / config.path, split=config.split)
 
 
 def held_out_part(config: DataConfig, root: Path) -> ImageSet:
@@ -203,17 +227,26 @@ def held_out_part(config: DataConfig, root: Path) -> ImageSet:
         DataError: the set is missing or inconsistent.
     """
     image_set = build_image_set(config, root)
-    return Subset(image_set, split(len(image_set), config.held_out, config.split_seed)[1])
+    return hold_out(image_set, videos_of(image_set), config.held_out, config.split_seed)[1][0]
 
 
-def _source(config: DataConfig, root: Path) -> Source:
+def _source(config: DataConfig, root: Path, frames: int) -> Source:
+    if config.captions is not None and frames > 1:
+        raise ConfigError("data.captions: captions tell of images, not of clips: leave them out")
     image_set = build_image_set(config, root)
+    videos = videos_of(image_set)
     if config.held_out:
-        image_set = Subset(image_set, split(len(image_set), config.held_out, config.split_seed)[0])
+        if len(videos) == 1 and frames > 1:
+            raise ConfigError("data.held_out: there is one video, and clips are not drawn from parts of it: give 0")
+        image_set, videos = hold_out(image_set, videos, config.held_out, config.split_seed)[0]
     if config.unseen:
+        if config.unseen_mode == "delete":
+            image_set, videos = without_classes(image_set, videos, config.unseen)
         image_set = SeenSet(image_set, config.unseen)
     if config.captions is not None:
         image_set = Captioned(image_set, read_captions(root / config.captions))
+    if frames > 1:
+        image_set = ClipSet(image_set, videos, length=frames, reach=config.reach)
     negatives: tuple[str, ...] = ()
     if config.negatives_from is not None:
         rows = read_json(root / config.negatives_from / "classes.json")

@@ -80,7 +80,8 @@ def share_of(batch: Batch[Tensor], rank: int, processes: int) -> Batch[Tensor]:
 def to_device(batch: Batch[Tensor], device: torch.device) -> Batch[Tensor]:
     """The batch with all its tensors on a device, images in the layout that convolutions like."""
     values = {field.name: _moved(getattr(batch, field.name), device) for field in fields(batch)}
-    values["images"] = values["images"].contiguous(memory_format=torch.channels_last)
+    if batch.images.dim() == 4:  # clips have an axis more
+        values["images"] = values["images"].contiguous(memory_format=torch.channels_last)
     return replace(batch, **values)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from gkc.config import dump_config
-from gkc.data.check import Findings, check_set
+from gkc.data.check import Findings, check_reader, check_set
 from gkc.data.mixture import Mixture
 from gkc.data.samples import ImageSet
 from gkc.engines.torch import TorchEngine
@@ -30,7 +30,15 @@ from gkc.teachers.features import OnImage, RegionFeatures
 from gkc.text.synonym_scores import SynonymScores
 from gkc.text.synonyms import combine_synonyms
 from gkc.training import checkpoint
-from gkc.training.config import RunConfig, build_mixture, identity_of, read_run
+from gkc.training.config import (
+    VIDEO_KINDS,
+    DataConfig,
+    RunConfig,
+    build_mixture,
+    identity_of,
+    open_videos,
+    read_run,
+)
 from gkc.training.events import Event
 from gkc.training.loop import Trained, train
 from gkc.training.own_data import SCRATCH, own_run
@@ -101,7 +109,9 @@ def configure(path: Path | None, data: Path | None, start: str | None) -> RunCon
     """
     if path is not None:
         config = read_run(path)
-        return config if start is None else replace(config, start=None if start == SCRATCH else start)
+        if start is None or start == SCRATCH:
+            return config if start is None else replace(config, start=None)
+        return replace(config, start=start, trunk=None)  # the start's own trunk goes on
     if data is None:
         return None
     return own_run("scratch", data, None) if start == SCRATCH else own_run("own-data", data, start or "gkc-tiny")
@@ -109,13 +119,7 @@ def configure(path: Path | None, data: Path | None, start: str | None) -> RunCon
 
 def check(job: Plan, *, progress: Callable[[int, int], None] | None = None) -> list[Findings]:
     """What is wrong with the data sets of a run, each as `gkc.data.check` finds it."""
-    return [
-        check_set(
-            job.root / entry.path, entry.kind, images=None if entry.images is None else job.root / entry.images,
-            progress=progress,
-        )
-        for entry in job.config.data
-    ]  # fmt: skip
+    return [_check_entry(entry, job.root, progress) for entry in job.config.data]
 
 
 def execute(
@@ -225,6 +229,13 @@ def write_model(job: Plan, model: Gkc, numbers: dict[str, Any] | None = None) ->
             numbers=numbers or {}, training_names=_read_names(job.folder),
         )  # fmt: skip
     return folder
+
+
+def _check_entry(entry: DataConfig, root: Path, progress: Callable[[int, int], None] | None) -> Findings:
+    if entry.kind in VIDEO_KINDS:
+        return check_reader(open_videos(entry, root), progress=progress)
+    images = None if entry.images is None else root / entry.images
+    return check_set(root / entry.path, entry.kind, images=images, progress=progress)
 
 
 def _with_names_of_start(start: str | None, names: Sequence[str]) -> tuple[str, ...]:
