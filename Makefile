@@ -39,7 +39,7 @@ clean:  ## remove environments, caches and results
 # A stamp is older than what it was made from when that changes, and the environment is made anew.
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv --clear $(VENV)
-	$(VENV)/bin/python -m pip install $(PIP_FLAGS) --editable ".[train,export,dev]"
+	$(VENV)/bin/python -m pip install $(PIP_FLAGS) --editable ".[train,export,video,dev]"
 	@touch $@
 
 $(DEMO_VENV)/.ready: pyproject.toml constraints.txt $(shell find src -type f -not -name '*.pyc')

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gkc.structures import Segmentation as Segmentation
     from gkc.text.vocabulary import Category as Category
     from gkc.text.vocabulary import Vocabulary as Vocabulary
+    from gkc.video.segmenter import VideoSegmenter as VideoSegmenter
 
 __version__ = "0.1.0"
 
@@ -27,6 +28,7 @@ _HOMES = {
     "Segment": "gkc.structures",
     "Segmentation": "gkc.structures",
     "Segmenter": "gkc.inference.segmenter",
+    "VideoSegmenter": "gkc.video.segmenter",
     "Vocabulary": "gkc.text.vocabulary",
     "find_images": "gkc.media",
     "read_image": "gkc.media",

@@ -23,6 +23,7 @@ from gkc.cli.names import check, synonyms
 from gkc.cli.options import SegmentCommand
 from gkc.cli.segment import segment
 from gkc.cli.train import train
+from gkc.cli.video import video
 from gkc.errors import GkcError
 
 app = typer.Typer(
@@ -33,9 +34,10 @@ app = typer.Typer(
 )
 names = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look after lists of names.")
 
-data = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Data sets to measure on: get and look after them.")
+data = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Get data sets, and look after them.")
 
 app.command(cls=SegmentCommand)(segment)
+app.command(cls=SegmentCommand)(video)
 app.command()(train)
 app.command()(finetune)
 app.command(cls=EvaluateCommand)(evaluate)
@@ -90,6 +92,7 @@ def gkc(
     \b
     Examples:
       gkc segment photo.jpg --names "cat|kitten, sofa, wall"
+      gkc video clip.mp4 --names "car, person, dog" -o out.mp4
       gkc train --data photos -o run
       gkc evaluate --data photos -o report
       gkc names check names.txt

@@ -8,8 +8,9 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -18,7 +19,9 @@ from gkc.structures import Segment, VideoSegmentation
 from gkc.video.frames import Frame, FrameSource
 from gkc.video.outputs import Outputs
 from gkc.video.pipeline import run
-from gkc.video.segmenter import Session
+
+if TYPE_CHECKING:
+    from gkc.video.segmenter import Session
 
 
 class VideoRun:
@@ -31,6 +34,7 @@ class VideoRun:
         self._session = session
         self._is_json = is_json
         self._frames = 0
+        self._left_out = 0
         self._tracks: set[int] = set()
         self._seconds = 0.0
         self._stop = _Stop()
@@ -81,6 +85,7 @@ class VideoRun:
         seconds = max(self._seconds, 1e-9)
         told = [f"{self._frames} frames in {seconds:.1f} s ({self._frames / seconds:.1f} a second)"]
         told += [f"{source.skipped} damaged frames passed over"] if source.skipped else []
+        told += [f"{self._left_out} left out to keep pace"] if self._left_out else []
         told += ["the file is cut short"] if source.is_cut_short else []
         told += ["interrupted"] if self._stop.is_asked else []
         told.append(f"{len(self._tracks)} tracks")
@@ -92,7 +97,9 @@ class VideoRun:
             messages().print(line)
 
     def _segment(self, frame: Frame) -> VideoSegmentation:
-        return self._session(frame)
+        """The frame's result, numbered without the gaps that a source leaves that does not wait."""
+        self._left_out = frame.index - self._frames
+        return self._session(replace(frame, index=self._frames))
 
 
 def json_line(result: VideoSegmentation) -> str:

@@ -1,0 +1,1 @@
+"""Open-vocabulary video: names in, frames with labels and persistent tracks out."""
