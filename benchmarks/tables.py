@@ -23,7 +23,14 @@ from gkc.text.vocabularies import named_vocabulary
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
-PAGES = ("README.md", "docs/models/gkc-tiny.md", "docs/ablation.md", "docs/data-sets.md", "docs/evaluation.md")
+PAGES = (
+    "README.md",
+    "docs/models/gkc-tiny.md",
+    "docs/ablation.md",
+    "docs/data-sets.md",
+    "docs/evaluation.md",
+    "docs/video.md",
+)
 REPORT = "docs/results/gkc-tiny.md"
 """A whole page: the report of `evaluation` as the command writes it, without pictures: they are not ours to show."""
 
@@ -93,6 +100,50 @@ def evaluation_speed() -> str:
             f"{whole['share']:.0%} | {whole['budget']:.0%} |",
         ]
     )
+
+
+def video_stability() -> str:
+    """Every mode on the labelled clip."""
+    lines = ["| mode | mIoU | mVC8 | mVC16 | flicker | of baseline 0's | track ids |", "|---|---|---|---|---|---|---|"]
+    for mode, row in result("video")["stability"].items():
+        lines.append(
+            f"| {mode} | {row['miou']:.3f} | {row['mvc8']:.3f} | {row['mvc16']:.3f} | {row['flicker']:.3f} | "
+            f"{row['relative_flicker']:.0%} | {row['ids']} |"
+        )
+    return "\n".join(lines)
+
+
+def video_objects() -> str:
+    """Region similarity and id switches of every mode, clip by clip."""
+    modes = result("video")["objects"]
+    clips = list(next(iter(modes.values()))["clips"])
+    lines = ["| mode | J, mean | switches a clip | " + " | ".join(clips) + " |", "|---" * (len(clips) + 3) + "|"]
+    for mode, row in modes.items():
+        cells = " | ".join(f"{row['clips'][clip]['j']:.2f}" for clip in clips)
+        lines.append(f"| {mode} | {row['j']:.3f} | {row['switches_a_clip']:g} | {cells} |")
+    return "\n".join(lines)
+
+
+def video_speed() -> str:
+    """Frames a second of every mode, and memory over a long stream."""
+    document = result("video")
+    memory = document["memory"]
+    lines = [
+        f"640 x 480 to 640 x 480 with overlays and tracks, {document['processor']}, {document['cores']} cores:",
+        "",
+        "| mode | frames a second | to baseline 0 | processor time a frame |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| {mode} | {row['fps']:.1f} | {row['speedup']:.2f} | {row['processor_ms_a_frame']:.0f} ms |"
+        for mode, row in document["speed"].items()
+    ]
+    lines += [
+        "",
+        f"Resident memory after {memory['early_frames']} frames {memory['early_mib']:.0f} MiB, after "
+        f"{memory['frames']:,} frames {memory['late_mib']:.0f} MiB ({memory['growth']:+.1%}).",
+    ]
+    return "\n".join(lines)
 
 
 def data_sets() -> str:
@@ -223,7 +274,8 @@ def ablation() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "accuracy": accuracy, "parts": parts, "speed": speed, "classes": classes, "none_of_these": none_of_these,
     "text_tower": text_tower, "ablation": ablation, "robustness": robustness, "data_sets": data_sets,
-    "evaluation_speed": evaluation_speed,
+    "evaluation_speed": evaluation_speed, "video_stability": video_stability, "video_objects": video_objects,
+    "video_speed": video_speed,
 }  # fmt: skip
 
 

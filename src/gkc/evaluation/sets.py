@@ -128,13 +128,15 @@ def own_set(
     from gkc.data.readers.folder import FolderReader
 
     wording = Wording(aliases=aliases, published=published_names)
+    place = images.resolve()
+    name = place.parent.name if place.name == "images" else place.name
     if labels.suffix.lower() == ".json":
-        return _whole(images.resolve().name, CocoJsonReader(images, labels), wording, labels.name)
+        return _whole(name, CocoJsonReader(images, labels), wording, labels.name)
     if classes is None:
         raise ConfigError(f"--classes is missing: give the file that says what the ids in {labels} are")
     refuse_lists_by_image(classes)
     reader = FolderReader(images, images=images, labels=labels, classes=classes)
-    return _whole(images.resolve().name, reader, wording, classes.name)
+    return _whole(name, reader, wording, classes.name)
 
 
 def selected(whole: EvaluationSet, vocabulary: str) -> EvaluationSet:
