@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from tests.support.evaluated import write_clips
+from tests.support.small_vipseg import write_vipseg
 
 PHOTOS = Path(__file__).parents[2] / "examples/photos"
 CLASSES = ("sky", "person", "road", "lawn mower")
@@ -148,6 +149,26 @@ def test_an_interrupted_run_says_how_to_go_on(whole: Path) -> None:
     assert process.returncode == 130
     assert told == ""
     assert complaints == "stopped; the same command with --resume goes on from here\n"
+
+
+def test_vipseg_is_measured_with_all_names_and_group_by_group(tmp_path: Path) -> None:
+    write_vipseg(tmp_path / "VIPSeg", {"street": ("car", "box"), "yard": ("dog", "box")}, frames=9, split="val")
+    done = evaluate("--data", "vipseg", "vipseg:unseen", "vipseg:seen", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    whole, unseen, seen = (json.loads(line) for line in done.stdout.splitlines())
+    assert (whole["images"], whole["clips"], len(whole["classes"])) == (18, 2, 124)
+    assert {"miou_seen", "miou_unseen", "miou_harmonic", "pq", "vpq", "vpq_full", "stq", "mvc8"} <= whole[
+        "scores"
+    ].keys()
+    present = {row["name"] for row in whole["classes"] if row["truth_px"]}
+    assert present == {"wall", "car", "dog", "box"}
+    assert {row["name"] for row in whole["classes"] if row["is_unseen"]} == {row["name"] for row in unseen["classes"]}
+    assert [len(unseen["classes"]), len(seen["classes"])] == [12, 112]
+    assert {row["name"] for row in unseen["classes"] if row["truth_px"]} == {"box"}
+    assert "miou_unseen" not in unseen["scores"]
+    done = evaluate("--data", "photos:seen", cwd=write_photos(tmp_path / "photos", 1).parent)
+    assert done.returncode == 2
+    assert "has no unseen classes" in done.stderr
 
 
 def test_json_has_a_line_for_each_set_and_nothing_else(place: Path) -> None:

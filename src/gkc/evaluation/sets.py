@@ -22,6 +22,9 @@ Labels = npt.NDArray[np.int32]
 
 CLASSES = "classes.json"
 
+GROUPS = ("seen", "unseen")
+"""What may stand in place of a vocabulary where a set has such a split."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Wording:
@@ -96,7 +99,8 @@ def resolve(
     """The sets that a word stands for: one of the catalogue, a group of it, or a plain folder (also below `root`).
 
     A word may end in ":VOCABULARY", a published list or a file with names: then only the classes count that the set
-    has of it, and are asked for by that list's names; all other pixels are ignored. `aliases` asks for the further
+    has of it, and are asked for by that list's names; all other pixels are ignored. ":seen" and ":unseen" are the
+    groups of the set's own split. `aliases` asks for the further
     names of a class, too; `published_names` for names exactly as published.
 
     Raises:
@@ -142,10 +146,13 @@ def own_set(
 def selected(whole: EvaluationSet, vocabulary: str) -> EvaluationSet:
     """A set with only the classes that it has of another list, called by that list's names.
 
+    `vocabulary` may also be "seen" or "unseen": the classes of the set's own split, measured among themselves.
+
     Raises:
-        ConfigError: no such list, or the set has no class of it.
+        ConfigError: no such list, or the set has no class of it, or no split.
     """
-    wanted = prompts.rows_called(vocabulary)
+    is_group = vocabulary in GROUPS
+    wanted = _group(whole, vocabulary) if is_group else prompts.rows_called(vocabulary)
     found = prompts.match(wanted, whole.classes)
     if not found:
         raise ConfigError(f"{whole.name} has no class of {vocabulary}: choose a list that shares names with it")
@@ -165,10 +172,17 @@ def selected(whole: EvaluationSet, vocabulary: str) -> EvaluationSet:
         lookup=np.arange(len(rows), dtype=np.int32),
         selection=selection,
         metrics=("semantic",),  # all other regions being void, panoptic quality would say little
-        unseen=tuple(sorted(place[k] for k in whole.unseen if k in place)),
+        unseen=() if is_group else tuple(sorted(place[k] for k in whole.unseen if k in place)),
         interest=None if whole.interest is None else tuple(sorted(place[k] for k in whole.interest if k in place)),
         notes=(*whole.notes, *note),
     )
+
+
+def _group(whole: EvaluationSet, group: str) -> tuple[Row, ...]:
+    if not whole.unseen:
+        raise ConfigError(f"{whole.name} has no unseen classes: leave out :{group}")
+    unseen = set(whole.unseen)
+    return tuple(row for k, row in enumerate(whole.classes) if (k in unseen) == (group == "unseen"))
 
 
 def refuse_lists_by_image(classes: Path) -> None:
