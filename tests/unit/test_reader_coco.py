@@ -220,7 +220,7 @@ class TestOwnJson(Instances):
     @pytest.mark.parametrize("categories", [None, [], [{"id": 1}], [{"id": "a", "name": "dog"}], ["dog"]])
     def test_categories_that_make_no_sense_are_told(self, folder, expected, categories):
         change_json(folder / "mine.json", lambda d: d.update(categories=categories))
-        with pytest.raises(DataError, match="category|categories"):
+        with pytest.raises(DataError, match=r"category|categories"):
             self.open(folder)
 
 
