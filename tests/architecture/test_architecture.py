@@ -52,7 +52,7 @@ ROOMS: dict[str, set[str]] = {
     "data.mixture": {"data", "errors", "structures", "text", "text.vocabulary"},
     "evaluation": {
         "data", "engines", "errors", "inference", "inference.settings", "media", "metrics", "structures", "text",
-        "text.vocabulary", "viz", "zoo",
+        "text.vocabulary", "video", "viz", "zoo",
     },
     "nn": {"errors"},
     "clip": {"errors"},

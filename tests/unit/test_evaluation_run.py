@@ -225,6 +225,53 @@ def test_clips_have_scores_over_time_and_are_resumed_whole(tmp_path, segmenter):
         assert without_times(again) == without_times(whole)
 
 
+def write_film(folder):
+    """A red thing that moves over blue, 10 frames, as one segment with one id; the first row is void."""
+    write_clips(folder, (10,))
+    (folder / "panoptic").mkdir()
+    images, annotations = [], []
+    for t in range(10):
+        labels = np.full((64, 96), 2, np.uint8)
+        labels[20:44, 10 + 4 * t : 34 + 4 * t] = 0
+        pixels = np.eye(3, dtype=np.uint8)[labels] * 255
+        labels[0] = 255
+        ids = np.where(labels == 255, 0, labels + 1)
+        Image.fromarray(pixels).save(folder / f"images/photo{t}.jpg", quality=95)
+        Image.fromarray(labels).save(folder / f"labels/photo{t}.png")
+        Image.fromarray(np.stack([ids, 0 * ids, 0 * ids], axis=-1).astype(np.uint8)).save(
+            folder / f"panoptic/photo{t}.png"
+        )
+        images.append({"id": t, "file_name": f"photo{t}.jpg", "height": 64, "width": 96})
+        segments = [{"id": k + 1, "category_id": k, "iscrowd": 0} for k in (0, 2)]
+        annotations.append({"image_id": t, "file_name": f"photo{t}.png", "segments_info": segments})
+    categories = [{"id": k, "name": name, "isthing": int(k < 2)} for k, name in enumerate(CLASSES)]
+    document = {"images": images, "annotations": annotations, "categories": categories}
+    (folder / "panoptic.json").write_text(json.dumps(document))
+    return folder
+
+
+def test_things_that_are_followed_keep_their_numbers(tmp_path, segmenter):
+    write_film(tmp_path / "film")
+    sets = resolve("film", tmp_path)
+    (alone,) = evaluate(segmenter, sets, tmp_path / "alone").sets
+    whole = evaluate(segmenter, sets, tmp_path / "followed", stability=0.0)
+    (followed,) = whole.sets
+    # Stability 0 changes no label: the classes' scores are those of single frames, the tracks alone are new.
+    assert followed.scores["miou_present"] == alone.scores["miou_present"]
+    assert followed.scores["aq"] > 0.85 > 0.2 > alone.scores["aq"]
+    assert followed.scores["vpq_6"] > alone.scores["vpq_6"]
+    assert "things keep their numbers" in followed.notes[0]
+    path = tmp_path / "followed/film/images.jsonl"
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:6]))
+    again = evaluate(segmenter, sets, tmp_path / "followed", stability=0.0, resume=True)
+    assert without_times(again) == without_times(whole)
+    with pytest.raises(ConfigError, match="other stability"):
+        evaluate(segmenter, sets, tmp_path / "followed", stability=0.5, resume=True)
+    for other in ({"robustness": True}, {"oracle": True}, {"tiling": Tiling()}):
+        with pytest.raises(ConfigError, match="leave out --stability"):
+            evaluate(segmenter, sets, tmp_path / "other", stability=0.5, **other)
+
+
 def test_a_clip_with_a_lost_frame_has_no_scores_over_time(tmp_path, segmenter):
     write_clips(tmp_path / "films")
     (tmp_path / "films/images/photo3.jpg").write_bytes(b"no picture")

@@ -70,6 +70,12 @@ def evaluate(
         int | None, typer.Option("--limit", min=1, metavar="N", help="Only the first N pictures of each set.")
     ] = None,
     tiling: options.TilingName = None,
+    stability: Annotated[
+        float | None,
+        typer.Option(
+            "--stability", min=0, max=1, help="Follow the frames of videos, as gkc video does; needs the extra video."
+        ),
+    ] = None,
     aliases: Annotated[bool, typer.Option("--aliases", help="Ask for every further name of a class, too.")] = False,
     published_names: Annotated[
         bool, typer.Option("--published-names", help="Ask for classes exactly as published (wall-brick).")
@@ -98,6 +104,7 @@ def evaluate(
       gkc evaluate --data voc20 context59 --root datasets --out report
       gkc evaluate --data photos photos:voc-20 --robustness
       gkc evaluate --images photos --labels masks --classes classes.json --json
+      gkc evaluate --data vipseg --stability 0.5 --root datasets
       gkc evaluate --data mess --root datasets --out report --resume
 
     \b
@@ -123,6 +130,7 @@ def evaluate(
             folder,
             limit=limit,
             tiling=windows,
+            stability=stability,
             robustness=robustness,
             oracle=oracle,
             semantic_only=semantic_only,

@@ -27,7 +27,7 @@ _FEW_UNITS = 20
 FEWEST_OCCURRENCES = 10
 """A class in fewer images has no interval: draws of one image are all alike, whatever chance put into it."""
 
-_COMPARED = frozenset({"model", "inference", "tiling", "regions", "robustness", "semantic_only"})
+_COMPARED = frozenset({"model", "inference", "tiling", "stability", "regions", "robustness", "semantic_only"})
 """Settings that two runs may differ in: what answers, and which scores are taken besides. All others decide what is
 measured."""
 

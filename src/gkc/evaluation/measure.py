@@ -22,7 +22,7 @@ from gkc.metrics.video import (
     VideoConsistency,
     VideoPanopticQuality,
 )
-from gkc.structures import NONE, GroundTruth, Segmentation
+from gkc.structures import NONE, GroundTruth, Segmentation, VideoSegmentation
 from gkc.text.vocabulary import Vocabulary
 
 Labels = npt.NDArray[np.int32]
@@ -38,6 +38,9 @@ class AnySegmenter(Decoder, Protocol):
         """A picture made ready to be asked."""
         ...
 
+
+FrameByFrame = Callable[[npt.NDArray[np.uint8]], VideoSegmentation]
+"""What follows a clip: called with its frames in order, such as `gkc.video.segmenter.Session`."""
 
 NamesOf = Callable[[str, GroundTruth], Collection[int]]
 """The entries of a set's vocabulary that an image, by its key and truth, is asked for: an oracle."""
@@ -69,10 +72,14 @@ def load(measured: EvaluationSet, index: int) -> Loaded:
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """What a model said about one image: `labels`, classes or NONE [H, W]; `regions` where they are measured."""
+    """What a model said about one image: `labels`, classes or NONE [H, W]; `regions` where they are measured.
+
+    With `is_followed` an object has the same number in all frames of its clip.
+    """
 
     labels: Labels
     regions: Prediction | None
+    is_followed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,23 +105,45 @@ class Measurer:
         scene = self.segmenter.encode(loaded.image)
         clock.lap("encoding")
         said, labels = self._semantic(scene, loaded)
-        regions = self._regions(scene, loaded) if self.has_regions else None
+        found = Found(labels=labels, regions=self._regions(scene, loaded) if self.has_regions else None)
         clock.lap("decoding")
-        line: Line = {
-            "key": loaded.key,
-            "size": list(labels.shape),
-            "cells": to_pairs(cells(labels, loaded.truth.labels, len(self.measured.classes))),
-        }
-        if regions is not None and loaded.truth.regions is not None:
-            quality = panoptic_metric(self.measured)
-            quality.update(regions, loaded.truth)
-            line["panoptic"] = quality.state()
+        line = self._line(loaded, found)
         clock.lap("counting")
         if self.trials is not None and said is not None:
             line["robustness"] = self.trials.states(self.segmenter, scene, said, loaded.truth.labels)
             clock.lap("robustness")
         line["seconds"] = {"reading": round(loaded.seconds, 5)} | clock.laps
-        return line, Found(labels=labels, regions=regions)
+        return line, found
+
+    def frame(self, loaded: Loaded, follow: FrameByFrame) -> tuple[Line, Found]:
+        """The same of the next frame of a clip that is followed.
+
+        Raises:
+            GkcError: as `follow` raises.
+        """
+        clock = _Clock()
+        said = follow(loaded.image)
+        clock.lap("encoding")
+        labels = as_classes(said.labels, self.measured.lookup)
+        regions = tracks_of(said, labels, self.measured) if self.has_regions else None
+        found = Found(labels=labels, regions=regions, is_followed=True)
+        clock.lap("decoding")
+        line = self._line(loaded, found)
+        clock.lap("counting")
+        line["seconds"] = {"reading": round(loaded.seconds, 5)} | clock.laps
+        return line, found
+
+    def _line(self, loaded: Loaded, found: Found) -> Line:
+        line: Line = {
+            "key": loaded.key,
+            "size": list(found.labels.shape),
+            "cells": to_pairs(cells(found.labels, loaded.truth.labels, len(self.measured.classes))),
+        }
+        if found.regions is not None and loaded.truth.regions is not None:
+            quality = panoptic_metric(self.measured)
+            quality.update(found.regions, loaded.truth)
+            line["panoptic"] = quality.state()
+        return line
 
     def labels(self, loaded: Loaded) -> Labels:
         """What the model says about an image, as classes or NONE [H, W]."""
@@ -163,6 +192,21 @@ def regions_of(said: Segmentation, lookup: Labels) -> Prediction:
     return Prediction(ids=ids, segments=classes)
 
 
+def tracks_of(said: VideoSegmentation, labels: Labels, measured: EvaluationSet) -> Prediction:
+    """A followed frame as numbered regions: things by their tracks, of stuff one region a class."""
+    things = is_thing(measured)
+    stuff = [0 if is_object else 1 + k for k, is_object in enumerate(things)]
+    ids = np.array([*stuff, 0], np.int32)[labels]
+    segments = {1 + k: k for k, is_object in enumerate(things) if not is_object}
+    for track, segment in said.tracks.items():
+        k = int(measured.lookup[segment.category])
+        if k != NONE and things[k]:
+            x, y, width, height = segment.box
+            ids[y : y + height, x : x + width][segment.crop] = len(things) + track
+            segments[len(things) + track] = k
+    return Prediction(ids=ids, segments=segments)
+
+
 def is_thing(measured: EvaluationSet) -> list[bool]:
     """Which scored classes are countable; where nobody said, they count as such, as the model takes them."""
     return [row.is_thing is not False for row in measured.classes]
@@ -182,7 +226,7 @@ def to_pairs(counted: Cells) -> list[list[int]]:
 class ClipMeter:
     """What is measured over the frames of one clip, pushed in order.
 
-    A model that looks at frames one by one does not follow things from one to the next: each of its regions is an
+    Where a model looks at frames one by one, nothing follows things from one to the next: each of its regions is an
     object of its own, but for stuff, of which there is one region a class.
     """
 
@@ -205,7 +249,7 @@ class ClipMeter:
         for consistency in self._consistency.values():
             consistency.frame(labels, truth)
         if found.regions is not None and truth.regions is not None:
-            prediction = self._numbered(found.regions)
+            prediction = found.regions if found.is_followed else self._numbered(found.regions)
             for tubes in self._tubes.values():
                 tubes.frame(prediction, truth)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ from gkc.evaluation.environment import environment
 from gkc.evaluation.examples import picture_of
 from gkc.evaluation.journal import Journal, Line
 from gkc.evaluation.loading import read_ahead
-from gkc.evaluation.measure import AnySegmenter, ClipMeter, Measurer, NamesOf, load, present_names
+from gkc.evaluation.measure import AnySegmenter, ClipMeter, FrameByFrame, Measurer, NamesOf, load, present_names
 from gkc.evaluation.report import FILE, IMAGES, EvaluationReport, Example, SetReport, check_folder
 from gkc.evaluation.robustness import Trials
 from gkc.evaluation.sets import EvaluationSet
@@ -31,6 +31,9 @@ from gkc.media import write_image
 from gkc.metrics.semantic import SemanticIou, SemanticScores
 from gkc.text.overlap import overlap
 from gkc.text.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from gkc.video.segmenter import VideoSegmenter
 
 Progress = Callable[[str, int, int], None]
 """Called after each image with the name of its set, how many of its images are done, and how many there are."""
@@ -72,6 +75,7 @@ class _Rules:
 
     limit: int | None
     tiling: Tiling | None
+    stability: float | None
     robustness: bool
     oracle: bool
     vocabulary: NamesOf | None
@@ -85,6 +89,11 @@ class _Rules:
             )
         if self.oracle and self.robustness:
             raise ConfigError("an oracle has no names to vary: leave out --robustness or --oracle")
+        if self.stability is not None and (self.oracle or self.robustness or self.tiling is not None):
+            raise ConfigError(
+                "videos are followed under one vocabulary and as a whole: leave out --stability, or --robustness, "
+                "--oracle and --tiling"
+            )
         if self.limit is not None and self.limit < 1:
             raise ConfigError(f"a limit of {self.limit} images: give 1 or more")
 
@@ -96,6 +105,7 @@ class _Rules:
         """The rules as a report states them."""
         return {
             "tiling": None if self.tiling is None else str(self.tiling),
+            "stability": self.stability,
             "robustness": self.robustness,
             "oracle": self.oracle,
             "semantic_only": self.semantic_only,
@@ -109,6 +119,7 @@ def evaluate(
     *,
     limit: int | None = None,
     tiling: Tiling | None = None,
+    stability: float | None = None,
     robustness: bool = False,
     oracle: bool = False,
     vocabulary: NamesOf | None = None,
@@ -130,6 +141,7 @@ def evaluate(
         out: a new or empty folder, or that of an earlier evaluation.
         limit: only the first images of each set.
         tiling: look through windows; panoptic quality is then left out.
+        stability: follow the frames of videos, as `gkc.video.segmenter.VideoSegmenter` does; None looks at each alone.
         robustness: measure under other vocabularies, too.
         oracle: ask every image for the classes of its own truth alone; all results are marked.
         vocabulary: what to ask an image for instead, by its key and truth: entries of its set's vocabulary.
@@ -149,6 +161,7 @@ def evaluate(
     rules = _Rules(
         limit=limit,
         tiling=tiling,
+        stability=stability,
         robustness=robustness,
         oracle=oracle,
         vocabulary=vocabulary,
@@ -193,6 +206,7 @@ class _Run:
         self.progress = progress
         self.trained = None if model is None else model.training_names()
         self.asked: AnySegmenter = segmenter if rules.tiling is None else TiledSegmenter(segmenter, rules.tiling)
+        self.video = None if rules.stability is None else _video(segmenter, rules.stability)
 
     def measure_set(self, measured: EvaluationSet, *, resume: bool) -> SetReport:
         """Measure one set, from its journal's end on."""
@@ -229,18 +243,20 @@ class _Run:
         starts = {clip.start: clip for clip in clips}
         clip: range | None = None
         meter: ClipMeter | None = None
+        follow: FrameByFrame | None = None
         last = time.perf_counter()
         self._tell(measured, journal.images, count)
         for index, item in read_ahead(partial(load, measured), range(journal.images, count)):
             if index in starts:
                 clip, meter = starts[index], ClipMeter(measured, has_regions=measurer.has_regions)
+                follow = None if self.video is None else self.video.session(measured.vocabulary)
             line: Line
             if isinstance(item, Exception):
                 line = {"key": measured.reader.key(index), "skipped": str(item)}
                 if meter is not None:
                     meter.lose(f"frame {line['key']} was skipped")
             else:
-                line, found = measurer.image(item)
+                line, found = measurer.image(item) if follow is None else measurer.frame(item, follow)
                 if meter is not None:
                     meter.frame(item.key, found, item.truth)
                 extremes.add(ranked(line, index, len(measured.classes)))
@@ -250,7 +266,7 @@ class _Run:
             journal.write(line)
             if meter is not None and clip is not None and index == clip[-1]:
                 journal.write(meter.line(_clip_name(measured, clip)))
-                clip = meter = None
+                clip = meter = follow = None
             self._tell(measured, index + 1, count)
         return shown
 
@@ -313,8 +329,8 @@ class _Run:
             scores=scores,
             classes=totals.classes(training),
             confusions=totals.confusions(),
-            best=tuple(self._example(measurer, one, shown, f"best-{i}") for i, one in enumerate(best, start=1)),
-            worst=tuple(self._example(measurer, one, shown, f"worst-{i}") for i, one in enumerate(worst, start=1)),
+            best=self._examples(measurer, best, shown, "best"),
+            worst=self._examples(measurer, worst, shown, "worst"),
             seconds=totals.seconds(),
             folder=measured.folder,
             skipped=totals.skipped,
@@ -327,10 +343,19 @@ class _Run:
     def _notes(self, measured: EvaluationSet, totals: Totals) -> Iterable[str]:
         if self.rules.tiling is not None and "panoptic" in measured.metrics:
             yield "Panoptic quality was not measured: regions would end at the borders of the tiles."
-        if totals.clips and self.rules.has_regions(measured):
+        if totals.clips and self.video is not None:
+            yield f"Frames were followed, stability {self.rules.stability:g}: things keep their numbers."
+        elif totals.clips and self.rules.has_regions(measured):
             yield "The model does not follow things from frame to frame: each of its regions is an object of its own."
         if totals.lost_clips:
             yield f"Without scores over time, a frame of each was skipped: {', '.join(totals.lost_clips)}."
+
+    def _examples(
+        self, measurer: Measurer, images: Sequence[Ranked], shown: Mapping[int, Labels], name: str
+    ) -> tuple[Example, ...]:
+        """Images drawn, but for followed frames whose answers are from an earlier run."""
+        drawn = [image for image in images if self.video is None or image.place in shown]
+        return tuple(self._example(measurer, image, shown, f"{name}-{i}") for i, image in enumerate(drawn, start=1))
 
     def _example(self, measurer: Measurer, image: Ranked, shown: Mapping[int, Labels], name: str) -> Example:
         """One image drawn; segmented once more where its answer is from an earlier run."""
@@ -340,6 +365,12 @@ class _Run:
         picture = f"{measured.folder}/examples/{name}.jpg"
         write_image(self.out / picture, picture_of(loaded.image, loaded.truth.labels, found, measured.scored))
         return Example(key=image.key, miou=image.miou, picture=picture)
+
+
+def _video(segmenter: Segmenter, stability: float) -> VideoSegmenter:
+    from gkc.video.segmenter import VideoSegmenter
+
+    return VideoSegmenter(segmenter, stability=stability)
 
 
 def _cut(clips: Iterable[range], count: int) -> list[range]:
