@@ -36,6 +36,12 @@ def folder(tmp_path_factory):
     return folder
 
 
+def test_the_graph_tells_nothing_of_the_machine_that_made_it(folder):
+    written = (folder / "vision.onnx").read_bytes()
+    assert b"stack_trace" not in written
+    assert b".py" not in written
+
+
 def test_the_folder_says_what_the_model_was_trained_with(folder):
     assert zoo.find(folder).training_names() == ("red thing", "crème")
 

@@ -84,8 +84,19 @@ def _export(graph: nn.Module, path: Path, names: list[str]) -> None:
         )  # fmt: skip
     except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
         raise ExportError(f"the model cannot be exported ({str(error).splitlines()[0]})") from error
+    save_program(program, path)
+
+
+def save_program(program: torch.onnx.ONNXProgram | None, path: Path) -> None:
+    """Write what torch's exporter made, whole or not at all, without its notes on where each line of the source stands.
+
+    Raises:
+        ExportError: it made nothing.
+    """
     if program is None:
         raise ExportError("the exporter returned no graph")
+    for node in program.model.graph.all_nodes():
+        node.metadata_props.clear()
     partial = path.with_suffix(".partial")
     program.save(partial, external_data=False)
     partial.replace(path)

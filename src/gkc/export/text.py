@@ -13,7 +13,7 @@ from gkc.clip.tokenizer import CONTEXT
 from gkc.engines.onnx import TEXT_INPUTS, TEXT_OUTPUT
 from gkc.errors import ExportError
 from gkc.export.bundle import halve_constants
-from gkc.export.onnx import OPSET
+from gkc.export.onnx import OPSET, save_program
 
 _MOST_NAMES = 4096
 
@@ -48,8 +48,6 @@ def export_text(encoder: ClipTextEncoder, folder: Path) -> None:
         )  # fmt: skip
     except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
         raise ExportError(f"the text tower cannot be exported ({str(error).splitlines()[0]})") from error
-    if program is None:
-        raise ExportError("the exporter returned no graph")
-    program.save(folder / "text.onnx", external_data=False)
+    save_program(program, folder / "text.onnx")
     halve_constants(folder / "text.onnx")
     encoder.tokenizer.save(folder / "tokenizer.json")

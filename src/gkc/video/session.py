@@ -36,6 +36,10 @@ LONGEST = 12
 """With adaptive keyframes the network runs at least every so many frames."""
 
 
+SMALLEST = 0.001
+"""Share of the picture below which a region is not followed: scraps come and go."""
+
+
 @runtime_checkable
 class TimedFrame(Protocol):
     """A frame of a video: its number, its time stamp in seconds, and the picture, uint8 RGB [H, W, 3]."""
@@ -183,7 +187,7 @@ class Session:
             regions = part(result.labels, result.scores, output, scene.geometry, state.names, self._segmenter.settings)
         small = _sampled(regions.index, cast(MotionPath, state.path).key.shape)
         seen = np.bincount(small.ravel(), minlength=len(regions.categories) + 1)
-        followed = [index for index in regions.trackable if seen[index]]
+        followed = [index for index in regions.trackable if seen[index] > SMALLEST * small.size]
         sightings = []
         for index in followed:
             query = regions.queries[index]
