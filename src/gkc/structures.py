@@ -79,11 +79,11 @@ class GroundTruth:
 class Batch(Generic[Array]):
     """Samples of one size, ready for a network; classes are indices into the batch's own K `names`.
 
-    `images` float [B, 3, H, W] in 0..1. At a quarter of that size: per image `masks` bool [M, h, w] with `categories`
-    int64 [M] and `regions` int64 [M, 3] (source, image, mask: where they came from), and `labels` int64 [B, h, w], a
-    class, `VOID`, `OTHER` or `UNLABELLED`. `columns` bool [B, K]: classes that compete in an image; `own` bool [B, K]:
-    classes that its data set annotates; `is_complete` bool [B]: whether every region of the image has a mask. `words`
-    are the nouns of one caption of each image, none where it has no caption.
+    `images` float [B, 3, H, W] in 0..1. At a quarter of that size, unless the labels are kept finer: per image `masks`
+    bool [M, h, w] with `categories` int64 [M] and `regions` int64 [M, 3] (source, image, mask: where they came from),
+    and `labels` int64 [B, h, w], a class, `VOID`, `OTHER` or `UNLABELLED`. `columns` bool [B, K]: classes that compete
+    in an image; `own` bool [B, K]: classes that its data set annotates; `is_complete` bool [B]: whether every region of
+    the image has a mask. `words` are the nouns of one caption of each image, none where it has no caption.
 
     A batch of clips has an axis for their T frames: `images` [B, T, 3, H, W], `masks` [M, T, h, w] and `labels`
     [B, T, h, w]; a clip counts as one image elsewhere.

@@ -58,7 +58,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
     TorchScript archives are unpickled with every class replaced by a plain name space, so that no code of the file
     runs, neither Python nor TorchScript; `torch.jit.load` would run the latter. State dicts go through
-    `torch.load(weights_only=True)`.
+    `torch.load(weights_only=True)`; one that lies under "state_dict" or "model" is taken out of there.
 
     Raises:
         WeightsError: the file is missing, damaged, or of none of these kinds.
@@ -77,8 +77,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file fails in many ways, and all mean the same to a user
         raise WeightsError(path, f"cannot be read as tensors ({_first_line(error)}): fetch the file again") from error
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
+    for wrapper in ("state_dict", "model"):
+        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
+            state = state[wrapper]
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise WeightsError(path, "holds no plain table of tensors: give a state dict")
     return {str(name): value for name, value in state.items()}

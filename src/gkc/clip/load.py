@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers import CLIPTextModelWithProjection, CLIPVisionModelWithProjection
 
@@ -43,6 +45,7 @@ OPENAI_CACHE = Path("~/.cache/clip")
 """Where OpenAI's own package keeps these files; a model given by name is looked for here."""
 
 _POOL_STRIDE = 32
+_LOGIT_SCALE = math.log(100)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +53,8 @@ class ClipTowers:
     """The two towers of one CLIP model; each is built when first asked for.
 
     `space` names the text space; `source` is the file or folder; `visual_state` holds the visual tower's tensors,
-    of a ResNet under OpenAI's names without "visual.", of a transformer under those of transformers.
+    of a ResNet under OpenAI's names without "visual.", of a transformer under those of transformers. `logit_scale` is
+    the logarithm of what cosines were multiplied by in CLIP's own training; nothing here uses it.
     """
 
     space: str
@@ -59,6 +63,7 @@ class ClipTowers:
     visual_state: Mapping[str, Tensor] = field(repr=False)
     tokenizer: Path | None = None
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    logit_scale: Tensor = field(default_factory=lambda: torch.tensor(_LOGIT_SCALE), repr=False)
 
     @property
     def is_resnet(self) -> bool:
@@ -130,11 +135,13 @@ def load_clip(source: str | Path, *, tokenizer: Path | None = None) -> ClipTower
     path = _locate(source)
     settings: dict[str, Any] = {}
     if path.is_dir():
-        text, visual = split_transformers(read_tensors(_weights_file(path)))
+        state = read_tensors(_weights_file(path))
+        text, visual = split_transformers(state)
         settings = _read_json(path / "config.json")
     else:
         check_published(path)
-        text, visual = split_openai(read_tensors(path))
+        state = read_tensors(path)
+        text, visual = split_openai(state)
         if not _is_resnet(visual):
             visual = rename_openai_vision(visual)
     try:
@@ -145,8 +152,9 @@ def load_clip(source: str | Path, *, tokenizer: Path | None = None) -> ClipTower
         text_config(text, settings.get("text_config", {}))
     except KeyError as error:
         raise WeightsError(path, f"is no CLIP model, it holds no tensor {error}: give OpenAI's file") from error
+    scale = {"logit_scale": state["logit_scale"].float()} if "logit_scale" in state else {}
     return ClipTowers(
-        space=space, source=path, text_state=text, visual_state=visual, tokenizer=tokenizer, settings=settings
+        space=space, source=path, text_state=text, visual_state=visual, tokenizer=tokenizer, settings=settings, **scale
     )
 
 

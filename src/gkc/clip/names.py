@@ -15,7 +15,9 @@ from gkc.errors import WeightsError
 State = dict[str, Tensor]
 
 _HEAD_CHANNELS = 64
-_OPENAI_ACTIVATION = "quick_gelu"
+OPENAI_ACTIVATION = "quick_gelu"
+"""What OpenAI trained all of its models with."""
+
 # Not weights: sizes that the archives store beside them, and the causal mask.
 _NOT_WEIGHTS = {"input_resolution", "context_length", "vocab_size", "attn_mask"}
 _LAYER_NAMES = {
@@ -42,6 +44,7 @@ _VISION_NAMES = {
     "ln_post.bias": "vision_model.post_layernorm.bias",
     "proj": "visual_projection.weight",
 }
+_PROJECTIONS = {"proj", "text_projection"}  # OpenAI multiplies from the left, a Linear from the right
 _SPACES: dict[tuple[Any, ...], str] = {
     ((3, 4, 6, 3), 64): "clip-rn50",
     ((3, 4, 23, 3), 64): "clip-rn101",
@@ -69,7 +72,7 @@ def split_openai(state: Mapping[str, Tensor]) -> tuple[State, State]:
         if name.startswith("visual."):
             visual[name.removeprefix("visual.")] = value
         else:
-            text.update(_rename(name, value, _TEXT_NAMES, "text_model", "text_projection"))
+            text.update(_rename(name, value, _TEXT_NAMES, "text_model"))
     return text, visual
 
 
@@ -77,8 +80,17 @@ def rename_openai_vision(visual: Mapping[str, Tensor]) -> State:
     """An OpenAI vision transformer, prefix gone, under transformers' names."""
     renamed: State = {}
     for name, value in visual.items():
-        renamed.update(_rename(name, value, _VISION_NAMES, "vision_model", "proj"))
+        renamed.update(_rename(name, value, _VISION_NAMES, "vision_model"))
     return renamed
+
+
+def join_openai(text: Mapping[str, Tensor], visual: Mapping[str, Tensor]) -> State:
+    """A whole CLIP model with a vision transformer under OpenAI's names: what `split_openai` took apart.
+
+    Both towers come under transformers' names; `logit_scale` is kept if it is among them.
+    """
+    joined = {f"visual.{name}": value for name, value in _restore(visual, _VISION_NAMES, "vision_model").items()}
+    return joined | _restore(text, _TEXT_NAMES, "text_model")
 
 
 def split_transformers(state: Mapping[str, Tensor]) -> tuple[State, State]:
@@ -142,7 +154,7 @@ def vision_space(config: CLIPVisionConfig, text: Mapping[str, Tensor]) -> str:
     OpenAI alone trained with quick GELU; towers of the same size and another activation have spaces of their own.
     """
     patch, size = config.patch_size, config.image_size
-    if config.hidden_act == _OPENAI_ACTIVATION and isinstance(patch, int) and isinstance(size, int):
+    if config.hidden_act == OPENAI_ACTIVATION and isinstance(patch, int) and isinstance(size, int):
         known = _SPACES.get((config.hidden_size, config.num_hidden_layers, patch, size // patch))
         if known is not None:
             return known
@@ -167,11 +179,9 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], source: object
     module.load_state_dict(state)
 
 
-def _rename(name: str, value: Tensor, table: Mapping[str, str], tower: str, projection: str) -> State:
-    if name == projection:
-        return {table[name]: value.T.contiguous()}  # OpenAI multiplies from the left, a Linear from the right
+def _rename(name: str, value: Tensor, table: Mapping[str, str], tower: str) -> State:
     if name in table:
-        return {table[name]: value}
+        return {table[name]: value.T.contiguous() if name in _PROJECTIONS else value}
     parts = name.split(".")
     if parts[:2] == ["transformer", "resblocks"] and len(parts) > 4:
         layer = f"{tower}.encoder.layers.{parts[2]}"
@@ -185,6 +195,26 @@ def _rename(name: str, value: Tensor, table: Mapping[str, str], tower: str, proj
     return {name: value}
 
 
+def _restore(state: Mapping[str, Tensor], table: Mapping[str, str], tower: str) -> State:
+    """The inverse of `_rename` over one whole tower."""
+    outer = {theirs: name for name, theirs in table.items()}
+    inner = {theirs: name for name, theirs in _LAYER_NAMES.items()}
+    restored: State = {}
+    for name, value in state.items():
+        layer, found, rest = name.removeprefix(f"{tower}.encoder.layers.").partition(".")
+        part, _, kind = rest.rpartition(".")
+        if name in outer:
+            restored[outer[name]] = value.T.contiguous() if outer[name] in _PROJECTIONS else value
+        elif not (found and layer.isdigit()):
+            restored[name] = value
+        elif part == "self_attn.q_proj":
+            pieces = [state[name.replace("q_proj", f"{letter}_proj")] for letter in "qkv"]
+            restored[f"transformer.resblocks.{layer}.attn.in_proj_{kind}"] = torch.cat(pieces)
+        elif part in inner:
+            restored[f"transformer.resblocks.{layer}.{inner[part]}.{kind}"] = value
+    return restored
+
+
 def _count(state: Mapping[str, Tensor], prefix: str) -> int:
     return len({name.removeprefix(prefix).split(".")[0] for name in state if name.startswith(prefix)})
 
@@ -192,7 +222,7 @@ def _count(state: Mapping[str, Tensor], prefix: str) -> int:
 def _choices(width: int, settings: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "num_attention_heads": settings.get("num_attention_heads", max(1, width // _HEAD_CHANNELS)),
-        "hidden_act": settings.get("hidden_act", _OPENAI_ACTIVATION),
+        "hidden_act": settings.get("hidden_act", OPENAI_ACTIVATION),
     }
 
 

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Literal
+from typing import Literal, overload
 
 import torch
 from torch import Tensor
 
 from gkc.errors import ConfigError, WeightsError
 from gkc.models.base import Backbone, PixelDecoderLike
+from gkc.models.catseg import CatSeg, CatSegConfig
+from gkc.models.dense_trunk import DenseTrunk, TrunkConfig
 from gkc.models.gkc import Gkc, VisionFeature
 from gkc.models.video import VideoGkc
 from gkc.nn.mask_decoder import MaskDecoder
@@ -55,6 +57,7 @@ class GkcConfig:
     More than one of `frames` makes it the clip model, which is trained on clips of so many; it takes any number.
     """
 
+    kind: Literal["gkc"] = "gkc"
     backbone: BackboneConfig
     pixel_decoder: PixelDecoderConfig = field(default_factory=PixelDecoderConfig)
     dim: int = 256
@@ -150,14 +153,27 @@ def build_pixel_decoder(config: GkcConfig, channels: Sequence[int]) -> PixelDeco
             )  # fmt: skip
 
 
-def build_model(config: GkcConfig, *, with_auxiliary: bool = True, trunk: str | Path | None = None) -> Gkc:
+@overload
+def build_model(config: GkcConfig, *, with_auxiliary: bool = True, trunk: str | Path | None = None) -> Gkc: ...
+@overload
+def build_model(config: CatSegConfig, *, with_auxiliary: bool = True, trunk: str | Path | None = None) -> CatSeg: ...
+def build_model(
+    config: GkcConfig | CatSegConfig, *, with_auxiliary: bool = True, trunk: str | Path | None = None
+) -> Gkc | CatSeg:
     """The network of a configuration, randomly initialised but for the published weights `trunk` of its trunk.
 
-    See `Gkc` for `with_auxiliary`, `build_backbone` for `trunk`.
+    `with_auxiliary` keeps the parts that only training needs: projections of earlier layers, or CAT-Seg's text tower.
+    For `trunk` see `build_backbone`; CAT-Seg takes both towers of a CLIP model with a vision transformer.
 
     Raises:
         WeightsError: the trunk's weights are not there, or of another trunk.
     """
+    if isinstance(config, CatSegConfig):
+        return _build_catseg(config, with_text=with_auxiliary, clip=trunk)
+    return _build_gkc(config, with_auxiliary=with_auxiliary, trunk=trunk)
+
+
+def _build_gkc(config: GkcConfig, *, with_auxiliary: bool, trunk: str | Path | None) -> Gkc:
     backbone = build_backbone(config.backbone, trunk)
     is_light = config.pixel_decoder.kind == "light"
     network = VideoGkc if config.frames > 1 else Gkc
@@ -175,3 +191,13 @@ def build_model(config: GkcConfig, *, with_auxiliary: bool = True, trunk: str | 
         vision_feature=config.vision_feature,
         with_auxiliary=with_auxiliary,
     )  # fmt: skip
+
+
+def _build_catseg(config: CatSegConfig, *, with_text: bool, clip: str | Path | None) -> CatSeg:
+    sizes = config.clip
+    if isinstance(sizes, TrunkConfig):
+        trunk = BackboneConfig(kind=sizes.trunk, frozen_stages=sizes.frozen_stages)
+        return CatSeg(config, DenseTrunk(build_backbone(trunk, clip), sizes), None)
+    from gkc.clip.towers import build_towers
+
+    return CatSeg(config, *build_towers(sizes, num_prompts=config.prompts, with_text=with_text, weights=clip))

@@ -53,6 +53,15 @@ class TextBank(Generic[Array]):
         return len(self.owner) != self.num_classes
 
 
+def class_vectors(bank: TextBank[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
+    """A unit vector a class [K, D]: the mean of its prompts' vectors, normalised."""
+    if not bank.has_aliases:
+        return bank.vectors
+    first = np.searchsorted(bank.owner, np.arange(bank.num_classes))
+    sums = np.add.reduceat(bank.vectors, first, axis=0)
+    return np.asarray(sums / np.linalg.norm(sums, axis=1, keepdims=True), np.float32)
+
+
 class BankCache:
     """Text banks from one encoder; a name is encoded once while it stays among the `capacity` last used.
 
