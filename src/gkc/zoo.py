@@ -18,7 +18,9 @@ from gkc.inference.settings import Settings
 
 BUNDLED = Path(__file__).parent / "bundled"
 CARD = "model.json"
-REQUIRED_FILES = ("vision", "text", "tokenizer")
+REQUIRED_FILES: Mapping[str, tuple[str, ...]] = {"gkc": ("vision", "text", "tokenizer"), "catseg": ("tokenizer",)}
+"""The roles that no model of a kind can be without; an engine asks for further ones."""
+
 TRAINING_NAMES = "training_names"
 """The role of a text file with the names that a model was trained with, one a line."""
 
@@ -42,7 +44,8 @@ class ModelCard:
     """What `model.json` says.
 
     `files` has the roles vision, text and tokenizer, weights where torch can run the model too, and training_names
-    where they are known. `network` is the configuration for torch (`gkc.models.build.GkcConfig`), `numbers` are
+    where they are known. Of kind "catseg" torch runs weights, which hold the text tower too or come with text, and ONNX
+    Runtime vision, aggregator and text. `network` is the configuration for torch (`gkc.models.build`), `numbers` are
     measured results.
     """
 
@@ -72,8 +75,10 @@ class ModelFiles:
         """The file of a role ("vision", "text", "tokenizer"), its size and checksum verified.
 
         Raises:
-            WeightsError: the file is missing, cut short or altered.
+            WeightsError: the model has no such file, or it is missing, cut short or altered.
         """
+        if role not in self.card.files:
+            raise WeightsError(self.folder / CARD, f"lists no file for {role}: take the other engine, or export it")
         entry = self.card.files[role]
         path = self.folder / entry.name
         if not path.is_file():
@@ -142,12 +147,16 @@ def _read_card(path: Path) -> ModelCard:
         raise WeightsError(path, f"cannot be read ({error}): {_remedy(path.parent)}") from error
     except (ValueError, TypeError, KeyError, AttributeError, ConfigError) as error:
         raise WeightsError(path, f"not a model card ({error}): {_remedy(path.parent)}") from error
-    missing = [role for role in REQUIRED_FILES if role not in card.files]
+    wrong = [f.name for f in fields(card) if f.type == "str" and not isinstance(getattr(card, f.name), str)]
+    if wrong:
+        raise WeightsError(path, f"{', '.join(wrong)} must be text: {_remedy(path.parent)}")
+    if card.kind not in REQUIRED_FILES:
+        raise WeightsError(
+            path, f"is of kind {card.kind!r}, known are {', '.join(REQUIRED_FILES)}: install a newer gkc"
+        )
+    missing = [role for role in REQUIRED_FILES[card.kind] if role not in card.files]
     if missing:
         raise WeightsError(path, f"lists no file for {', '.join(missing)}: {_remedy(path.parent)}")
     if any(Path(entry.name).name != entry.name for entry in card.files.values()):
         raise WeightsError(path, "names files outside its folder: keep all files beside it")
-    wrong = [f.name for f in fields(card) if f.type == "str" and not isinstance(getattr(card, f.name), str)]
-    if wrong:
-        raise WeightsError(path, f"{', '.join(wrong)} must be text: {_remedy(path.parent)}")
     return card

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from gkc.errors import ShapeError
+from gkc.text.bank import TextBank
 
 Floats = npt.NDArray[np.float32]
+Precision = Literal["fp32", "bf16"]
+"""What a network computes with: float32, or bfloat16 in its products."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,5 +73,62 @@ class ClipEngine(Engine, Protocol):
 
         Raises:
             ShapeError: the input has another shape.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassMaps:
+    """Logits of one view: `logits` [k, h, w] of the classes `classes` int64 [k], ascending.
+
+    A class that is not among them was dropped by the network: its probability is 0.
+
+    Raises:
+        ShapeError: not as many maps as classes.
+    """
+
+    classes: npt.NDArray[np.int64]
+    logits: Floats
+
+    def __post_init__(self) -> None:
+        if len(self.classes) != len(self.logits):
+            raise ShapeError(f"{len(self.logits)} maps for {len(self.classes)} classes: a network gives one of each")
+
+
+class DenseFeatures(Protocol):
+    """One view of a picture as a network for pixels keeps it, before any vocabulary."""
+
+    def answer(self, bank: TextBank[Floats]) -> ClassMaps:
+        """The logit of every class at every place; the probability of a class is its sigmoid.
+
+        Raises:
+            ShapeError: the bank's vectors have another dimension than the network's.
+        """
+        ...
+
+    def likeness(self, bank: TextBank[Floats]) -> Floats:
+        """The largest cosine of each class with any place of the view [K]: cheap, and enough to leave names out."""
+        ...
+
+
+@runtime_checkable
+class DenseEngine(Protocol):
+    """A network made ready that scores every pixel for every name instead of finding regions."""
+
+    @property
+    def text_space(self) -> str:
+        """The text space of the vectors it is asked with."""
+        ...
+
+    @property
+    def side(self) -> int:
+        """The side in pixels of the square views that it takes."""
+        ...
+
+    def look(self, view: Floats) -> DenseFeatures:
+        """Features of one view, float32 RGB [1, 3, side, side] in 0..1. Safe to call in threads.
+
+        Raises:
+            ShapeError: the view has another shape.
         """
         ...

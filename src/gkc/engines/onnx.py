@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,11 @@ import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as states
 from tokenizers import Tokenizer
 
-from gkc.engines.base import Features
+from gkc.engines.base import ClassMaps, Features
 from gkc.engines.threads import available_cores
 from gkc.errors import ShapeError, WeightsError
+from gkc.text.bank import TextBank, TextEncoder, class_vectors
+from gkc.text.template import SCENE, Templated
 from gkc.zoo import ModelFiles
 
 Floats = npt.NDArray[np.float32]
@@ -25,6 +28,17 @@ VISION_OUTPUTS = ("queries", "no_object", "masks")
 DENSE_OUTPUTS = ("pixels", "basis")
 TEXT_INPUTS = ("input_ids", "attention_mask")
 TEXT_OUTPUT = "vectors"
+
+VIEW_OUTPUTS = ("embeddings", "spatial", "coarse", "fine")
+"""What the first graph of a network for pixels gives for its input `image`: unit vectors [1, e, g, g], and guidance."""
+
+AGGREGATOR_INPUTS = (*VIEW_OUTPUTS, "vectors")
+"""What its second graph takes: all of that, and a unit vector a class [T, e]."""
+
+AGGREGATOR_OUTPUT = "logits"
+
+DEFAULT_MOST_CLASSES = 256
+"""Classes that an aggregator takes at once where a model does not say."""
 
 MAX_TOKENS = 64
 """Longer names are cut after this many tokens."""
@@ -105,6 +119,70 @@ class OnnxEngine:
         )
 
 
+class OnnxDenseEngine:
+    """Two graphs: a view to its features, and features with unit vectors of classes to logits.
+
+    Of more than `most_classes` classes, those most like some place of a view are asked for, view by view.
+
+    Raises:
+        WeightsError: a file is no such graph.
+    """
+
+    def __init__(
+        self, vision: Path, aggregator: Path, *, text_space: str, most_classes: int, threads: int | None = None
+    ) -> None:
+        self.text_space = text_space
+        self.most_classes = most_classes
+        self.vision = _open_graph(vision, ["image"], VIEW_OUTPUTS, threads)
+        self.aggregator = _open_graph(aggregator, AGGREGATOR_INPUTS, [AGGREGATOR_OUTPUT], threads)
+        self.side = int(self.vision.get_inputs()[0].shape[-1])
+        self.text_dim = int(self.aggregator.get_inputs()[-1].shape[-1])
+
+    def look(self, view: Floats) -> OnnxView:
+        """Features of one view, float32 RGB [1, 3, side, side] in 0..1.
+
+        Raises:
+            ShapeError: the view has another shape.
+        """
+        if view.shape != (1, 3, self.side, self.side):
+            raise ShapeError(f"the network takes [1, 3, {self.side}, {self.side}], got {list(view.shape)}")
+        return OnnxView(self, self.vision.run(VIEW_OUTPUTS, {"image": view}))
+
+
+@dataclass(frozen=True)
+class OnnxView:
+    """One view as `OnnxDenseEngine` keeps it: what its first graph gave."""
+
+    engine: OnnxDenseEngine
+    outputs: list[Floats]
+
+    def answer(self, bank: TextBank[Floats]) -> ClassMaps:
+        """Logits of the classes that the network keeps for this view."""
+        vectors = self._vectors(bank)
+        kept = np.arange(len(vectors))
+        if len(vectors) > self.engine.most_classes:
+            kept = np.sort(np.argsort(-self._cosines(vectors), kind="stable")[: self.engine.most_classes])
+        inputs = dict(zip(AGGREGATOR_INPUTS, (*self.outputs, vectors[kept]), strict=True))
+        return ClassMaps(classes=kept, logits=self.engine.aggregator.run([AGGREGATOR_OUTPUT], inputs)[0][0])
+
+    def likeness(self, bank: TextBank[Floats]) -> Floats:
+        """The largest cosine of each class with any place [K]."""
+        return self._cosines(self._vectors(bank))
+
+    def _cosines(self, vectors: Floats) -> Floats:
+        places = self.outputs[0][0].reshape(self.engine.text_dim, -1)
+        return np.asarray((vectors @ places).max(1), np.float32)
+
+    def _vectors(self, bank: TextBank[Floats]) -> Floats:
+        """A unit vector a class [K, e]."""
+        if bank.vectors.shape[1] != self.engine.text_dim:
+            raise ShapeError(
+                f"text vectors have {bank.vectors.shape[1]} numbers, the network {self.engine.text_dim}: "
+                "take the text encoder of this model"
+            )
+        return class_vectors(bank)
+
+
 class OnnxTextEncoder:
     """A text tower: names, bare and in lower case, to unit vectors. Opened when first called; safe in threads."""
 
@@ -173,7 +251,17 @@ def _open_tokenizer(path: Path) -> Tokenizer:
     return tokenizer
 
 
-def load(files: ModelFiles, *, threads: int | None = None) -> tuple[OnnxEngine, OnnxTextEncoder]:
+def _open_graph(path: Path, inputs: Sequence[str], outputs: Sequence[str], threads: int | None) -> ort.InferenceSession:
+    """A session for a graph that has just these inputs and at least these outputs."""
+    session = open_session(path, threads=threads)
+    taken = [node.name for node in session.get_inputs()]
+    given = {node.name for node in session.get_outputs()}
+    if taken != list(inputs) or not given.issuperset(outputs):
+        raise WeightsError(path, f"another graph (inputs {taken}, outputs {sorted(given)}): export it again")
+    return session
+
+
+def load(files: ModelFiles, *, threads: int | None = None) -> tuple[OnnxEngine | OnnxDenseEngine, TextEncoder]:
     """The network and the text tower of a model, its files verified.
 
     Raises:
@@ -181,4 +269,10 @@ def load(files: ModelFiles, *, threads: int | None = None) -> tuple[OnnxEngine, 
     """
     space = files.card.text_space
     text_encoder = OnnxTextEncoder(files.path("text"), files.path("tokenizer"), space=space, threads=threads)
+    if files.card.kind == "catseg":
+        most = int(files.card.network.get("max_classes", DEFAULT_MOST_CLASSES))
+        engine = OnnxDenseEngine(
+            files.path("vision"), files.path("aggregator"), text_space=space, most_classes=most, threads=threads
+        )
+        return engine, Templated(text_encoder, files.card.network.get("template", SCENE))
     return OnnxEngine(files.path("vision"), text_space=space, threads=threads), text_encoder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from importlib import import_module
 from os import PathLike
 from pathlib import Path
@@ -13,15 +14,16 @@ import numpy.typing as npt
 from PIL import Image
 
 from gkc import zoo
-from gkc.engines.base import Engine
+from gkc.engines.base import DenseEngine, Engine, Precision
 from gkc.errors import ConfigError, MissingExtraError
-from gkc.inference import geometry, merge, regions, segments
+from gkc.inference import geometry, merge, regions, segments, views
 from gkc.inference.parallel import one_blas_thread
 from gkc.inference.scene import Scene, classify
-from gkc.inference.settings import Settings, Task
+from gkc.inference.settings import Settings, Task, Views
+from gkc.inference.views import DenseScene
 from gkc.media import MAX_PIXELS, label_of, read_image
-from gkc.structures import NONE, MaskOutput, Segment, Segmentation
-from gkc.text.bank import BankCache, TextEncoder
+from gkc.structures import NONE, Segment, Segmentation
+from gkc.text.bank import BankCache, TextBank, TextEncoder
 from gkc.text.vocabulary import Vocabulary, VocabularyLike, as_vocabulary
 
 OneImage = str | PathLike[str] | Image.Image | npt.NDArray[Any] | bytes | bytearray | memoryview | BinaryIO
@@ -29,6 +31,9 @@ OneImage = str | PathLike[str] | Image.Image | npt.NDArray[Any] | bytes | bytear
 
 EngineName = Literal["onnx", "torch"]
 Labels = npt.NDArray[np.int32]
+Bank = TextBank[merge.Floats]
+AnyScene = Scene | DenseScene
+"""A picture encoded by a network that finds regions, or by one that scores pixels."""
 
 
 class Segmenter:
@@ -38,8 +43,8 @@ class Segmenter:
     >>> result = segmenter("street.jpg", ["car", "person", "sky"])      # doctest: +SKIP
     >>> result.overlay().save("out.png")                                # doctest: +SKIP
 
-    `engine` and `text_encoder` may be any objects that fulfil `gkc.engines.base.Engine` and
-    `gkc.text.bank.TextEncoder`, as long as both live in one text space.
+    `engine` and `text_encoder` may be any objects that fulfil `gkc.engines.base.Engine` (finds regions) or
+    `DenseEngine` (scores pixels) and `gkc.text.bank.TextEncoder`, as long as both live in one text space.
 
     Raises:
         ConfigError: engine and text encoder are of different text spaces.
@@ -47,7 +52,7 @@ class Segmenter:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: Engine | DenseEngine,
         text_encoder: TextEncoder,
         settings: Settings | None = None,
         *,
@@ -69,27 +74,48 @@ class Segmenter:
         cls,
         model: str | Path = "gkc-tiny",
         *,
-        engine: EngineName = "onnx",
+        engine: EngineName | None = None,
         threads: int | None = None,
         max_pixels: int = MAX_PIXELS,
+        views: Views | None = None,
+        most_classes: int | None = None,
+        precision: Precision | None = None,
     ) -> Segmenter:
         """The segmenter of a bundled model, or of a folder with a `model.json`; every file's checksum is verified.
 
-        `threads` None takes the cores available to this process. The torch engine needs the extra "train".
+        `engine` None takes ONNX Runtime, and torch where a model has no graphs; torch needs the extra "train".
+        `threads` None takes the cores available to this process.
+
+        The rest is for CAT-Seg models, and changes what they answer: `views` and `most_classes` stand in for those of
+        the model's settings (`gkc.inference.settings`); `precision` chooses torch, and "bf16" computes in bfloat16.
 
         Raises:
             WeightsError: no such model, or a file of it is missing or damaged.
+            ConfigError: an option that this model, engine or processor has not.
             MissingExtraError: torch is not installed.
         """
-        if engine not in get_args(EngineName):
+        if engine is not None and engine not in get_args(EngineName):
             raise ConfigError(f"no engine {engine!r}: give one of {', '.join(get_args(EngineName))}")
         files = zoo.find(model)
+        changes = _given(views=views, most_classes=most_classes)
+        arithmetic = _given(precision=precision)
+        if (changes or arithmetic) and files.card.kind != "catseg":
+            options = ", ".join(f"--{name.replace('_', '-')}" for name in (*changes, *arithmetic))
+            raise ConfigError(f"{options}: for CAT-Seg models, and {files.card.name} is none: leave it out")
+        engine = engine or ("onnx" if "vision" in files.card.files and not arithmetic else "torch")
+        if arithmetic and engine != "torch":
+            raise ConfigError(f"--precision is for the torch engine: give --engine torch instead of {engine}")
         try:
             room = import_module(f"gkc.engines.{engine}")
         except ModuleNotFoundError as error:
             raise MissingExtraError(f"the {engine} engine", "train") from error
-        network, text_encoder = room.load(files, threads=threads)
-        return cls(network, text_encoder, files.card.inference, max_pixels=max_pixels)
+        network, text_encoder = room.load(files, threads=threads, **arithmetic)
+        return cls(network, text_encoder, replace(files.card.inference, **changes), max_pixels=max_pixels)
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """What can be asked for: a network that scores pixels finds no regions, and is semantic alone."""
+        return ("semantic",) if isinstance(self.engine, DenseEngine) else get_args(Task)
 
     @overload
     def __call__(  # type: ignore[overload-overlap]  # text and bytes are iterables too, but are read as one image
@@ -140,19 +166,21 @@ class Segmenter:
             return segment(cast(OneImage, images))
         return map(segment, cast(Iterable[OneImage], images))
 
-    def encode(self, image: OneImage) -> Scene:
+    def encode(self, image: OneImage) -> AnyScene:
         """The picture encoded, to be asked with any number of vocabularies.
 
         Raises:
             MediaError: the picture cannot be read, or is too large.
         """
         pixels = read_image(image, max_pixels=self.max_pixels)
+        if isinstance(self.engine, DenseEngine):
+            return views.look(self.engine, pixels, self.settings, label_of(image))
         planes, fitted = geometry.fit(pixels, short_side=self.settings.short_side, long_side=self.settings.long_side)
         return Scene(features=self.engine.encode(planes), geometry=fitted, image=pixels, source=label_of(image))
 
     def decode(
         self,
-        scene: Scene,
+        scene: AnyScene,
         names: VocabularyLike,
         *,
         task: Task = "semantic",
@@ -166,7 +194,8 @@ class Segmenter:
 
         Raises:
             VocabularyError: not a valid list of names, or a name is in both lists.
-            ConfigError: an unknown task, or a threshold outside 0..1, or one that the model does not have.
+            ConfigError: an unknown task, or a threshold outside 0..1, or one that the model does not have; or regions
+                are asked of a network that has none.
         """
         vocabulary = as_vocabulary(names)
         contest = vocabulary
@@ -175,16 +204,16 @@ class Segmenter:
         threshold = self._threshold(none_of_these)
         if task not in get_args(Task):
             raise ConfigError(f"no task {task!r}: give one of {', '.join(get_args(Task))}")
+        if task not in self.tasks:
+            raise ConfigError(f"task {task!r}: this network names pixels and finds no regions, take semantic")
         bank = self._bank(contest)
         with one_blas_thread():
-            output = classify(scene.features, bank)
-            match task:
-                case "semantic":
-                    labels, scores, found = self._semantic(scene, output, vocabulary, threshold)
-                case "panoptic":
-                    labels, scores, found = self._panoptic(scene, output, contest, len(vocabulary), threshold)
-                case "instance":
-                    labels, scores, found = self._instances(scene, output, contest, len(vocabulary), threshold)
+            if isinstance(scene, DenseScene) or task == "semantic":
+                labels, scores, found = self._semantic(scene, bank, vocabulary, threshold)
+            elif task == "panoptic":
+                labels, scores, found = self._panoptic(scene, bank, contest, len(vocabulary), threshold)
+            else:
+                labels, scores, found = self._instances(scene, bank, contest, len(vocabulary), threshold)
         return Segmentation(
             labels=labels,
             scores=scores,
@@ -195,7 +224,7 @@ class Segmenter:
         )
 
     def post_process_semantic_segmentation(
-        self, scenes: Sequence[Scene], names: VocabularyLike, target_sizes: Sequence[tuple[int, int]] | None = None
+        self, scenes: Sequence[AnyScene], names: VocabularyLike, target_sizes: Sequence[tuple[int, int]] | None = None
     ) -> list[Labels]:
         """Label maps int32 [H, W], one a scene, at `target_sizes` (H, W) or the pictures' own: Hugging Face's shape.
 
@@ -208,8 +237,7 @@ class Segmenter:
         bank = self._bank(as_vocabulary(names))
         with one_blas_thread():
             return [
-                self._merge(scene, classify(scene.features, bank), (size[0], size[1]))[0]
-                for scene, size in zip(scenes, sizes, strict=True)
+                self._winners(scene, bank, (size[0], size[1]))[0] for scene, size in zip(scenes, sizes, strict=True)
             ]
 
     def _threshold(self, none_of_these: float | bool | None) -> float:
@@ -223,30 +251,31 @@ class Segmenter:
             raise ConfigError(f"none_of_these is {none_of_these}: give a score from 0 to 1, or True")
         return float(none_of_these)
 
-    def _merge(
-        self, scene: Scene, output: MaskOutput[merge.Floats], size: tuple[int, int] | None = None
-    ) -> tuple[Labels, merge.Floats]:
-        settings = self.settings
+    def _winners(self, scene: AnyScene, bank: Bank, size: tuple[int, int] | None = None) -> tuple[Labels, merge.Floats]:
+        """The best class of every pixel and its score, at `size` (H, W) or the picture's own."""
+        if isinstance(scene, DenseScene):
+            return scene.winners(bank, size)
+        output, settings = classify(scene.features, bank), self.settings
         return merge.semantic(
             output, scene.geometry, size, dense_weight=settings.dense_weight, upsample=settings.upsample
         )
 
     def _semantic(
-        self, scene: Scene, output: MaskOutput[merge.Floats], vocabulary: Vocabulary, threshold: float
+        self, scene: AnyScene, bank: Bank, vocabulary: Vocabulary, threshold: float
     ) -> tuple[Labels, merge.Floats, tuple[Segment, ...]]:
-        labels, scores = self._merge(scene, output)
+        labels, scores = self._winners(scene, bank)
         np.minimum(scores, 1, out=scores)
-        if output.class_logits.shape[2] - 1 > len(vocabulary):
+        if bank.num_classes > len(vocabulary):
             labels[labels >= len(vocabulary)] = NONE
         if threshold:
             labels[scores < threshold] = NONE
         return labels, scores, segments.of_map(labels, scores, range(len(vocabulary)), vocabulary)
 
     def _panoptic(
-        self, scene: Scene, output: MaskOutput[merge.Floats], contest: Vocabulary, reported: int, threshold: float
+        self, scene: Scene, bank: Bank, contest: Vocabulary, reported: int, threshold: float
     ) -> tuple[Labels, merge.Floats, tuple[Segment, ...]]:
         ids, scores, categories = regions.panoptic(
-            output,
+            classify(scene.features, bank),
             scene.geometry,
             apart=[category.is_thing is not False for category in contest],
             min_score=max(self.settings.panoptic_score, threshold),
@@ -259,14 +288,21 @@ class Segmenter:
         return labels, scores, segments.of_map(ids, scores, categories, contest)
 
     def _instances(
-        self, scene: Scene, output: MaskOutput[merge.Floats], contest: Vocabulary, reported: int, threshold: float
+        self, scene: Scene, bank: Bank, contest: Vocabulary, reported: int, threshold: float
     ) -> tuple[Labels, merge.Floats, tuple[Segment, ...]]:
         countable = [k < reported and category.is_thing is not False for k, category in enumerate(contest)]
         found = regions.instances(
-            output, scene.geometry, countable=countable, min_score=max(self.settings.instance_score, threshold)
+            classify(scene.features, bank),
+            scene.geometry,
+            countable=countable,
+            min_score=max(self.settings.instance_score, threshold),
         )
         cut = segments.of_regions(found, scene.size, contest)
         return *segments.paint(cut, scene.size), cut
+
+
+def _given(**options: object) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _is_one(images: object) -> bool:

@@ -12,8 +12,7 @@ import numpy.typing as npt
 
 from gkc.errors import ConfigError
 from gkc.inference import segments
-from gkc.inference.scene import Scene
-from gkc.inference.segmenter import OneImage, Segmenter
+from gkc.inference.segmenter import AnyScene, OneImage, Segmenter
 from gkc.inference.settings import Settings, Task
 from gkc.media import label_of, read_image
 from gkc.structures import NONE, Segmentation
@@ -115,7 +114,7 @@ class Tile:
 class TiledScene:
     """The windows of one picture, each encoded; `image` is the picture, uint8 RGB [H, W, 3]."""
 
-    tiles: tuple[tuple[Tile, Scene], ...]
+    tiles: tuple[tuple[Tile, AnyScene], ...]
     image: npt.NDArray[np.uint8]
     source: str | None = None
 
@@ -188,13 +187,13 @@ class TiledSegmenter:
     def _read(self, image: OneImage) -> npt.NDArray[np.uint8]:
         return read_image(image, max_pixels=self.segmenter.max_pixels)
 
-    def _encoded(self, pixels: npt.NDArray[np.uint8]) -> Iterator[tuple[Tile, Scene]]:
+    def _encoded(self, pixels: npt.NDArray[np.uint8]) -> Iterator[tuple[Tile, AnyScene]]:
         for tile in self.tiling.tiles((pixels.shape[0], pixels.shape[1])):
             yield tile, self.segmenter.encode(np.ascontiguousarray(pixels[tile.window]))
 
     def _joined(
         self,
-        tiles: Iterator[tuple[Tile, Scene]],
+        tiles: Iterator[tuple[Tile, AnyScene]],
         pixels: npt.NDArray[np.uint8],
         source: str | None,
         names: VocabularyLike,

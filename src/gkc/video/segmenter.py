@@ -50,6 +50,8 @@ class VideoSegmenter:
             raise ConfigError(f"stability is {stability}: give 0 (each frame by itself) to 1")
         if keyframe != "auto" and (not isinstance(keyframe, int) or keyframe < 1):
             raise ConfigError(f"keyframe is {keyframe!r}: give 1 (every frame), a larger number, or auto")
+        if "panoptic" not in segmenter.tasks:
+            raise ConfigError("video is followed by its regions, and this network finds none: take gkc-tiny")
         if short_side is not None:
             longest = max(segmenter.settings.long_side, short_side)
             settings = replace(segmenter.settings, short_side=short_side, long_side=longest)
@@ -64,7 +66,7 @@ class VideoSegmenter:
         cls,
         model: str | Path = "gkc-tiny",
         *,
-        engine: EngineName = "onnx",
+        engine: EngineName | None = None,
         threads: int | None = None,
         stability: float = 0.5,
         keyframe: Keyframe = 1,

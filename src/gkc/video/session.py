@@ -148,7 +148,7 @@ class Session:
     def _look(self, picture: npt.NDArray[np.uint8], motion: Motion | None) -> tuple[Segmentation, Regions]:
         """Run the network: the frame's result and its regions, which become those to be carried."""
         state, options = self._state, self._options
-        scene = self._steady(self._segmenter.encode(picture), motion)
+        scene = self._steady(cast(Scene, self._segmenter.encode(picture)), motion)
         result = self._segmenter.decode(
             scene, state.names, none_of_these=options.none_of_these, background=state.background
         )
