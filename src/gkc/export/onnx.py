@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +27,7 @@ Floats = npt.NDArray[np.float32]
 
 LEAST_AGREEMENT = 0.999
 
-OPSET = 18
+OPSET = 20
 _TRACED_SIZE = (256, 320)
 
 
@@ -75,31 +76,46 @@ class _TrunkGraph(nn.Module):
         return self.model.backbone((image - self.model.mean) / self.model.std)
 
 
-def _export(graph: nn.Module, path: Path, names: list[str]) -> None:
-    sides = {2: 32 * torch.export.Dim("rows", min=1, max=256), 3: 32 * torch.export.Dim("columns", min=1, max=256)}
-    try:
-        program = torch.onnx.export(
-            graph.eval(), (torch.rand(1, 3, *_TRACED_SIZE),), input_names=["image"], output_names=names,
-            dynamic_shapes={"image": sides}, opset_version=OPSET, dynamo=True, verbose=False,
-        )  # fmt: skip
-    except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
-        raise ExportError(f"the model cannot be exported ({str(error).splitlines()[0]})") from error
-    save_program(program, path)
-
-
-def save_program(program: torch.onnx.ONNXProgram | None, path: Path) -> None:
-    """Write what torch's exporter made, whole or not at all, without its notes on where each line of the source stands.
+def write_graph(
+    graph: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str], path: Path, shapes: Mapping[str, Any]
+) -> None:
+    """Trace a module with `inputs` and write it as a graph, whole or not at all; `shapes` says which axes stay free.
 
     Raises:
-        ExportError: it made nothing.
+        ExportError: torch cannot trace it.
     """
-    if program is None:
-        raise ExportError("the exporter returned no graph")
-    for node in program.model.graph.all_nodes():
-        node.metadata_props.clear()
+    program = trace(graph, inputs, outputs, dict(shapes))
     partial = path.with_suffix(".partial")
     program.save(partial, external_data=False)
     partial.replace(path)
+
+
+def trace(
+    graph: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str], shapes: Any
+) -> torch.onnx.ONNXProgram:
+    """The graph of a module; see `write_graph`.
+
+    Raises:
+        ExportError: torch cannot trace it.
+    """
+    try:
+        program = torch.onnx.export(
+            graph.eval(), tuple(inputs.values()), input_names=list(inputs), output_names=list(outputs),
+            dynamic_shapes=shapes, opset_version=OPSET, dynamo=True, verbose=False,
+        )  # fmt: skip
+    except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
+        raise ExportError(f"{type(graph).__name__} cannot be exported ({str(error).splitlines()[0]})") from error
+    if program is None:
+        raise ExportError("the exporter returned no graph")
+    # The exporter notes at every node where its line of the source stands on this machine.
+    for node in program.model.graph.all_nodes():
+        node.metadata_props.clear()
+    return program
+
+
+def _export(graph: nn.Module, path: Path, names: list[str]) -> None:
+    sides = {2: 32 * torch.export.Dim("rows", min=1, max=256), 3: 32 * torch.export.Dim("columns", min=1, max=256)}
+    write_graph(graph, {"image": torch.rand(1, 3, *_TRACED_SIZE)}, names, path, {"image": sides})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from gkc.clip.text import ClipTextEncoder
 from gkc.clip.tokenizer import CONTEXT
 from gkc.engines.onnx import TEXT_INPUTS, TEXT_OUTPUT
-from gkc.errors import ExportError
 from gkc.export.bundle import halve_constants
-from gkc.export.onnx import OPSET, save_program
+from gkc.export.onnx import write_graph
 
 _MOST_NAMES = 4096
 
@@ -31,8 +30,8 @@ class TextGraph(nn.Module):
         return F.normalize(vectors, dim=-1)
 
 
-def export_text(encoder: ClipTextEncoder, folder: Path) -> None:
-    """Write text.onnx (large constants in half precision) and tokenizer.json, what `OnnxTextEncoder` reads.
+def export_text(encoder: ClipTextEncoder, folder: Path, *, halved: bool = True) -> None:
+    """Write text.onnx and tokenizer.json, what `OnnxTextEncoder` reads; if `halved`, large constants at half precision.
 
     Raises:
         ExportError: torch cannot trace the tower.
@@ -40,14 +39,9 @@ def export_text(encoder: ClipTextEncoder, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     ids = encoder.tokenizer(["a cat", "cat"])
     sides = {0: torch.export.Dim("names", min=1, max=_MOST_NAMES), 1: torch.export.Dim("tokens", min=2, max=CONTEXT)}
-    try:
-        program = torch.onnx.export(
-            TextGraph(encoder.tower).eval(), (ids, torch.ones_like(ids)), input_names=list(TEXT_INPUTS),
-            output_names=[TEXT_OUTPUT], dynamic_shapes=dict.fromkeys(TEXT_INPUTS, sides), opset_version=OPSET,
-            dynamo=True, verbose=False,
-        )  # fmt: skip
-    except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
-        raise ExportError(f"the text tower cannot be exported ({str(error).splitlines()[0]})") from error
-    save_program(program, folder / "text.onnx")
-    halve_constants(folder / "text.onnx")
+    inputs = dict(zip(TEXT_INPUTS, (ids, torch.ones_like(ids)), strict=True))
+    shapes = dict.fromkeys(TEXT_INPUTS, sides)
+    write_graph(TextGraph(encoder.tower), inputs, [TEXT_OUTPUT], folder / "text.onnx", shapes)
+    if halved:
+        halve_constants(folder / "text.onnx")
     encoder.tokenizer.save(folder / "tokenizer.json")
