@@ -6,12 +6,43 @@ The defaults live in the dataclasses, beside what they configure; here a file is
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from gkc.errors import ConfigError, MissingExtraError
 
 Config = TypeVar("Config")
+
+_CHOICE = "kind is "
+"""Before the kind in pydantic's path of an error, where it stands for no entry of a file."""
+
+
+@dataclass(frozen=True)
+class ByKind:
+    """Marks a union of configurations of which the entry `kind` chooses one: `Annotated[A | B, ByKind("a")]`.
+
+    `default` is the kind of a file that gives none; each dataclass has a field `kind` with its own as the default.
+    """
+
+    default: str
+
+    def __get_pydantic_core_schema__(self, union: Any, handler: Any) -> Any:
+        """Pydantic's schema: that of one dataclass alone, so that errors are about what was meant."""
+        from pydantic_core import core_schema
+
+        kinds = {part.__dataclass_fields__["kind"].default: part for part in get_args(union)}
+
+        def choice(value: Any) -> str:
+            kind = value.get("kind", self.default) if isinstance(value, dict) else getattr(value, "kind", self.default)
+            return f"{_CHOICE}{kind}"
+
+        return core_schema.tagged_union_schema(
+            {f"{_CHOICE}{kind}": handler.generate_schema(part) for kind, part in kinds.items()},
+            choice,
+            custom_error_type="kind",
+            custom_error_message=f"kind is none of {', '.join(kinds)}",
+        )
 
 
 def read_config(path: Path, kind: type[Config]) -> Config:
@@ -45,7 +76,8 @@ def check_config(values: Any, kind: type[Config], *, source: str) -> Config:
         return TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        entries = [str(part) for part in first["loc"] if not str(part).startswith(_CHOICE)]
+        where = ".".join(entries) or "the file"
         raise ConfigError(f"{source}: {where}: {first['msg']}") from error
 
 
@@ -68,8 +100,8 @@ def _forbid_extra(kind: Any, setting: Any) -> None:
     """Set pydantic's strictness on a dataclass and on those inside it."""
     import typing
 
-    if not dataclasses.is_dataclass(kind):
-        for part in typing.get_args(kind):
+    if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
+        for part in get_args(kind):
             _forbid_extra(part, setting)
         return
     if "__pydantic_config__" in vars(kind):

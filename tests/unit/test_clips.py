@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from gkc.data.augment import AugmentConfig, augment, quarter
+from gkc.data.augment import AugmentConfig, augment, thinned
 from gkc.data.clips import ClipSet, hold_out, take, tubes_of, videos_of, without_classes
 from gkc.data.mixture import Mixture, Source
 from gkc.data.readers.vipseg import VipsegReader, VspwReader
@@ -158,7 +158,7 @@ def test_a_clip_has_one_view_and_labels_stay_with_the_picture(frames, config):
         moving = augment(tubes_of([frames[3], frames[5]]), config, np.random.default_rng(seed))
         for mask, category in zip(moving.masks, moving.categories, strict=True):
             for t in range(2):
-                if quarter(mask[t]).sum() > 4:
+                if thinned(mask[t]).sum() > 4:
                     colour = np.median(moving.image[t][mask[t]], axis=0)
                     assert np.abs(colour - COLOURS[frames.names[category]]).max() < 40
 

@@ -1,9 +1,12 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
-from gkc.data.augment import AugmentConfig, augment, paste, quarter
+from gkc.data.augment import AugmentConfig, augment, paste, thinned
 from gkc.data.captions import Captioned
+from gkc.data.colour import Jitter, draw_jitter, jittered
 from gkc.data.mixture import Mixture, Source
 from gkc.data.samples import CocoInstanceSet, FolderSet
 from gkc.errors import ConfigError
@@ -73,7 +76,7 @@ def test_views_keep_picture_and_labels_together(tmp_path):
 def test_pasted_regions_lie_on_top(tmp_path):
     image_set = FolderSet(write_folder_set(tmp_path))
     target, source = (augment(image_set[i], VIEW, np.random.default_rng(i)) for i in (0, 1))
-    pasted = paste(source, target, np.random.default_rng(0), keep=1.0)
+    pasted = paste(source, target, VIEW, np.random.default_rng(0), keep=1.0)
     cover = source.masks.any(0)
     assert (pasted.image[cover] == source.image[cover]).all()
     assert (pasted.image[~cover] == target.image[~cover]).all()
@@ -112,7 +115,7 @@ def test_regions_cropped_out_are_dropped_and_the_others_keep_their_origin():
 def test_regions_covered_whole_by_pastes_are_dropped_and_the_others_keep_their_origin():
     target, source = stripes("target", 0, 16, 32, 64), stripes("source", 0, 16)
     source = Sample(**{**vars(source), "categories": np.array([7]), "regions": np.array([[9, 4]])})
-    pasted = paste(source, target, np.random.default_rng(0), keep=1.0)
+    pasted = paste(source, target, VIEW, np.random.default_rng(0), keep=1.0)
     assert pasted.categories.tolist() == [1, 2, 7]
     assert pasted.regions.tolist() == [[5, 1], [5, 2], [9, 4]]
     assert pasted.captions == ("a target",)
@@ -123,7 +126,7 @@ def test_regions_that_vanish_at_a_quarter_of_the_size_are_no_targets():
     view = augment(thin, AugmentConfig(crop_size=64, scale=(1, 1), colour=0, grey=0), np.random.default_rng(0))
     assert view.categories.tolist() == [0, 2]
     assert view.void[32].all()
-    assert quarter(view.masks).any(axis=(1, 2)).all()
+    assert thinned(view.masks).any(axis=(1, 2)).all()
 
 
 def test_the_nouns_of_one_caption_come_with_each_image_and_change_no_picture(tmp_path):
@@ -148,3 +151,70 @@ def test_the_nouns_of_one_caption_come_with_each_image_and_change_no_picture(tmp
 def test_an_empty_mixture_is_refused():
     with pytest.raises(ConfigError, match="at least one"):
         Mixture([], batch_size=1, augmentation=VIEW, seed=0)
+
+
+def test_a_batch_has_no_more_names_than_wanted_but_all_that_its_images_show(tmp_path):
+    sources = [Source(image_set=FolderSet(write_folder_set(tmp_path)), weight=1.0, negatives=tuple("abcdefgh"))]
+    whole = Mixture(sources, batch_size=2, augmentation=VIEW, seed=0)
+    few = Mixture(sources, batch_size=2, augmentation=VIEW, seed=0, most_names=5)
+    drawn = set()
+    for step in range(12):
+        batch, same = few.batch(step), whole.batch(step)
+        assert len(batch.names) == 5
+        assert torch.equal(batch.images, same.images)
+        shown = {batch.names[k] for row in batch.categories for k in row.tolist()}
+        assert shown == {same.names[k] for row in same.categories for k in row.tolist()}
+        assert batch.labels.max() < 5
+        drawn |= set(batch.names)
+    assert drawn == set(whole.names)
+
+
+def test_labels_can_be_kept_at_every_pixel_and_small_regions_with_them():
+    thin = stripes("thin", 0, 32, 33, 64)
+    fine = AugmentConfig(crop_size=64, scale=(1, 1), colour=0, grey=0, flip=0, label_stride=1, smallest=1)
+    view = augment(thin, fine, np.random.default_rng(0))
+    assert view.categories.tolist() == [0, 1, 2]
+    assert (thinned(view.masks, 1) == thin.masks).all()
+    with pytest.raises(ConfigError, match="label_stride is 3"):
+        AugmentConfig(crop_size=64, label_stride=3)
+
+
+def test_no_side_is_scaled_beyond_the_longest():
+    wide = stripes("wide", 0, 64)
+    wide = Sample(**{
+        **vars(wide), "image": np.zeros((16, 64, 3), np.uint8), "masks": np.ones((1, 16, 64), bool),
+        "void": np.zeros((16, 64), bool), "other": np.zeros((16, 64), bool),
+    })  # fmt: skip
+    config = AugmentConfig(crop_size=64, scale=(1, 1), longest=128, colour=0, grey=0)
+    view = augment(wide, config, np.random.default_rng(0))
+    assert view.masks[0].sum() == 32 * 64  # twice as large, where a short side of 64 would be four times
+
+
+def test_colours_change_as_in_ssd():
+    still = Jitter(brightness=0, contrast=1, saturation=1, hue=0, is_contrast_first=True)
+    image = np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype(np.uint8)
+    assert np.array_equal(jittered(image, still), image)
+    pixel = np.array([[[100, 40, 200]]], np.uint8)
+    assert jittered(pixel, still._replace(brightness=-50.0)).tolist() == [[[50, 0, 150]]]
+    assert jittered(pixel, still._replace(contrast=1.5)).tolist() == [[[150, 60, 255]]]
+    red = np.array([[[200, 0, 0]]], np.uint8)
+    assert jittered(red, still._replace(hue=1 / 3)).argmax() == 1  # a third of the circle on: green
+    grey = jittered(pixel, still._replace(saturation=0.0))[0, 0]
+    assert grey.tolist() == [200, 200, 200]  # the value stays
+    both = still._replace(contrast=0.5, saturation=0.0)
+    assert jittered(pixel, both)[0, 0].tolist() == [100, 100, 100]
+    drawn = [draw_jitter(np.random.default_rng(seed)) for seed in range(400)]
+    for part, neutral, low, high in (("brightness", 0, -32, 32), ("contrast", 1, 0.5, 1.5), ("hue", 0, -0.1, 0.1)):
+        values = np.array([getattr(jitter, part) for jitter in drawn])
+        assert 0.4 < (values == neutral).mean() < 0.6
+        assert low <= values.min() < low * 0.9 + high * 0.1
+        assert low * 0.1 + high * 0.9 < values.max() <= high
+
+
+def test_other_draws_stay_when_colours_are_those_of_ssd(tmp_path):
+    sample = FolderSet(write_folder_set(tmp_path))[0]
+    plain = AugmentConfig(crop_size=64, colour=0.0, grey=0.0)
+    changed = dataclasses.replace(plain, ssd_colours=True)
+    one, two = (augment(sample, config, np.random.default_rng(3)) for config in (plain, changed))
+    assert np.array_equal(one.masks, two.masks)
+    assert not np.array_equal(one.image, two.image)

@@ -21,6 +21,7 @@ from gkc.training.config import build_mixture, held_out_part
 from gkc.training.finetune import Yardstick, forgetting_report
 from gkc.training.own_data import kind_of, own_run, with_general, without_held_out
 from gkc.training.report import evaluate, target_of
+from gkc.training.result import write_model
 from gkc.training.start import build_network, text_encoder
 from gkc.zoo import find
 from tests.support.colour_model import write_colour_model
@@ -98,7 +99,7 @@ def test_without_the_packages_for_it_the_model_folder_is_not_written(tmp_path, m
     config = own_run("own-data", write_folder_set(tmp_path / "set"), "gkc-tiny")
     monkeypatch.setitem(sys.modules, "gkc.export.bundle", None)
     with pytest.raises(MissingExtraError, match=r"gkc\[export\]"):
-        run.write_model(run.Plan(config=config, root=tmp_path, folder=tmp_path / "run"), build_network(config))
+        write_model(run.Plan(config=config, root=tmp_path, folder=tmp_path / "run"), build_network(config))
 
 
 @pytest.mark.parametrize(("count", "share", "expected"), [(10, 0.2, 2), (8, 0.2, 2), (2, 0.01, 1), (3, 0.99, 2)])

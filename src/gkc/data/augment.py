@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageEnhance
 
+from gkc.data.colour import Jitter, draw_jitter, jittered
+from gkc.errors import ConfigError
 from gkc.structures import Sample
 
 Scalar = TypeVar("Scalar", bound=np.generic)
@@ -27,24 +29,38 @@ class AugmentConfig:
 
     `crop_size` in pixels; `scale` is the range of the image's `side`, short or long, before cropping, relative to the
     crop (drawn log-uniformly). With `short_sides` nothing is cropped and neither of these counts: the whole image is
-    shown, its short side one of these lengths, drawn evenly. `colour` is the largest relative change of brightness,
-    contrast and saturation; `grey` and `flip` are probabilities.
+    shown, its short side one of these lengths, drawn evenly. No image is scaled to a side longer than `longest`.
+
+    `colour` is the largest relative change of brightness, contrast and saturation; with `ssd_colours` they change as
+    `gkc.data.colour` has it, too. `grey` and `flip` are probabilities. Of labels every `label_stride`th row and column
+    is kept; regions of fewer pixels than `smallest`, before that, or of none after it are void.
     """
 
     crop_size: int = 288
     scale: tuple[float, float] = (0.8, 2.0)
     side: Literal["short", "long"] = "short"
     short_sides: tuple[int, ...] = ()
+    longest: int | None = None
     colour: float = 0.4
+    ssd_colours: bool = False
     grey: float = 0.05
     flip: float = 0.5
+    label_stride: int = 4
+    smallest: int = 32
+
+    def __post_init__(self) -> None:
+        if self.label_stride < 1 or self.crop_size % self.label_stride:
+            raise ConfigError(
+                f"augmentation.label_stride is {self.label_stride}: give 1, 2 or 4, which divides crop_size"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
 class _View:
     """A view that was drawn: `ratio` scales the image, `shown` (height, width) pixels of it from `top` and `left` on.
 
-    They lie at the top left of `size`. `tones` are the factors of brightness, contrast and saturation.
+    They lie at the top left of `size`. `tones` are the factors of brightness, contrast and saturation; `jitter` comes
+    on top.
     """
 
     ratio: float
@@ -55,6 +71,7 @@ class _View:
     is_grey: bool
     tones: tuple[float, ...]
     is_flipped: bool
+    jitter: Jitter | None
 
 
 def augment(sample: Sample, config: AugmentConfig, rng: np.random.Generator) -> Sample:
@@ -81,7 +98,7 @@ def augment(sample: Sample, config: AugmentConfig, rng: np.random.Generator) -> 
     )
     if view.is_flipped:
         image, masks, void, other = image[..., ::-1, :], masks[..., ::-1], void[..., ::-1], other[..., ::-1]
-    return _without_empty(replace(sample, image=image, masks=masks, void=void, other=other))
+    return _without_empty(replace(sample, image=image, masks=masks, void=void, other=other), config)
 
 
 def to_one_size(samples: Sequence[Sample]) -> list[Sample]:
@@ -91,7 +108,9 @@ def to_one_size(samples: Sequence[Sample]) -> list[Sample]:
     return [sample if own == size else _grown(sample, size) for sample, own in zip(samples, sizes, strict=True)]
 
 
-def paste(source: Sample, target: Sample, rng: np.random.Generator, *, keep: float = 0.7) -> Sample:
+def paste(
+    source: Sample, target: Sample, config: AugmentConfig, rng: np.random.Generator, *, keep: float = 0.7
+) -> Sample:
     """`target` with regions of `source` pasted over it, each with probability `keep`.
 
     Both samples have one size, and their categories count in the same list of names. Regions of the target that are
@@ -114,12 +133,12 @@ def paste(source: Sample, target: Sample, rng: np.random.Generator, *, keep: flo
         other=target.other & ~cover,
         tracks=None,
     )
-    return _without_empty(pasted)
+    return _without_empty(pasted, config)
 
 
-def quarter(maps: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
-    """Every fourth pixel of the last two axes, taken near the middle of its cell."""
-    return maps[..., 2::4, 2::4]
+def thinned(maps: npt.NDArray[Scalar], stride: int = 4) -> npt.NDArray[Scalar]:
+    """One pixel a cell of `stride` x `stride` of the last two axes, taken near its middle."""
+    return maps[..., stride // 2 :: stride, stride // 2 :: stride]
 
 
 def _draw(size: tuple[int, int], config: AugmentConfig, rng: np.random.Generator) -> _View:
@@ -131,6 +150,8 @@ def _draw(size: tuple[int, int], config: AugmentConfig, rng: np.random.Generator
         low, high = np.log(config.scale)
         extent = min(size) if config.side == "short" else max(size)
         ratio = config.crop_size * np.exp(rng.uniform(low, high)) / extent
+    if config.longest is not None:
+        ratio = min(ratio, config.longest / max(size))
     h, w = max(1, round(height * ratio)), max(1, round(width * ratio))
     side = (config.crop_size, config.crop_size)
     if config.short_sides:
@@ -145,6 +166,7 @@ def _draw(size: tuple[int, int], config: AugmentConfig, rng: np.random.Generator
         is_grey=bool(rng.random() < config.grey),
         tones=tuple(1 + rng.uniform(-config.colour, config.colour) for _ in range(3)),
         is_flipped=bool(rng.random() < config.flip),
+        jitter=draw_jitter(rng) if config.ssd_colours else None,
     )
 
 
@@ -163,6 +185,8 @@ def _picture(image: npt.NDArray[np.uint8], view: _View) -> npt.NDArray[np.uint8]
         crop = enhancer(crop).enhance(factor)
     picture = np.full((*view.size, 3), GREY, np.uint8)
     picture[:shown_h, :shown_w] = np.asarray(crop)
+    if view.jitter is not None:
+        picture[:shown_h, :shown_w] = jittered(np.asarray(crop), view.jitter)
     return picture
 
 
@@ -186,10 +210,11 @@ def _enlarge(maps: npt.NDArray[np.bool_], size: tuple[int, int], *, outside: boo
     return larger
 
 
-def _without_empty(sample: Sample, least: int = 32) -> Sample:
-    """`sample` without regions of fewer than `least` pixels, or none at a quarter of the size; their rest is void."""
+def _without_empty(sample: Sample, config: AugmentConfig) -> Sample:
+    """`sample` without regions that are too small, or have no pixel once thinned; their rest is void."""
     everywhere = tuple(range(1, sample.masks.ndim))
-    kept = (sample.masks.sum(axis=everywhere) >= least) & quarter(sample.masks).any(axis=everywhere)
+    seen = thinned(sample.masks, config.label_stride).any(axis=everywhere)
+    kept = seen & (sample.masks.sum(axis=everywhere) >= config.smallest)
     if kept.all():
         return sample
     return replace(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from gkc.data.augment import AugmentConfig, augment, paste, quarter, to_one_size
+from gkc.data.augment import AugmentConfig, augment, paste, thinned, to_one_size
 from gkc.data.captions import Captioned, nouns
 from gkc.data.clips import ClipSet
 from gkc.data.samples import ImageSet
@@ -42,7 +42,8 @@ class Source:
 class Mixture(IterableDataset[Batch[Tensor]]):
     """An endless stream of batches; the same seed gives the same stream, from any step on.
 
-    `names` holds the distinct names of all sources; a batch takes those that compete in it. Sources that are `ClipSet`s
+    `names` holds the distinct names of all sources; a batch takes those that compete in it, or `most_names` of them,
+    drawn evenly beside those of its regions. Sources that are `ClipSet`s
     make batches of clips.
 
     Raises:
@@ -51,7 +52,7 @@ class Mixture(IterableDataset[Batch[Tensor]]):
 
     def __init__(
         self, sources: Sequence[Source], *, batch_size: int, augmentation: AugmentConfig, seed: int,
-        paste_probability: float = 0.5, first_step: int = 0,
+        paste_probability: float = 0.5, first_step: int = 0, most_names: int | None = None,
     ) -> None:  # fmt: skip
         if not sources:
             raise ConfigError("a mixture needs at least one data set: add one to `data`")
@@ -73,6 +74,7 @@ class Mixture(IterableDataset[Batch[Tensor]]):
         self.seed = seed
         self.paste_probability = paste_probability
         self.first_step = first_step
+        self.most_names = most_names
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -103,29 +105,39 @@ class Mixture(IterableDataset[Batch[Tensor]]):
             columns[b, ids if limit is None else rng.choice(ids, min(limit, len(ids)), replace=False)] = True
             columns[b, self._negatives[row]] = True
         columns |= own
-        used = np.flatnonzero(columns.any(axis=0))
+        used = self._used(columns, samples, step)
         local = np.full(len(self.names), -1, np.int64)
         local[used] = np.arange(len(used))
-        samples = to_one_size(samples)
+        samples, stride = to_one_size(samples), self.augmentation.label_stride
         images = np.moveaxis(np.stack([sample.image for sample in samples]), -1, -3)
         samples = [replace(sample, categories=local[sample.categories]) for sample in samples]
         return Batch(
             names=tuple(self.names[i] for i in used),
             images=torch.from_numpy(images.astype(np.float32) / 255),
-            masks=tuple(torch.from_numpy(quarter(sample.masks).copy()) for sample in samples),
+            masks=tuple(torch.from_numpy(thinned(sample.masks, stride).copy()) for sample in samples),
             categories=tuple(torch.from_numpy(sample.categories) for sample in samples),
             regions=tuple(torch.from_numpy(sample.regions) for sample in samples),
-            labels=torch.from_numpy(np.stack([_labels(sample) for sample in samples])),
+            labels=torch.from_numpy(np.stack([thinned(_labels(sample), stride) for sample in samples])),
             columns=torch.from_numpy(columns[:, used]),
             own=torch.from_numpy(own[:, used]),
             is_complete=torch.tensor([self.sources[row].image_set.is_complete for row in rows]),
             words=tuple(_words(sample, rng) for sample in samples),
         )
 
+    def _used(self, columns: npt.NDArray[np.bool_], samples: list[Sample], step: int) -> npt.NDArray[np.int64]:
+        """The names of a batch among all, ascending."""
+        competing = np.flatnonzero(columns.any(axis=0))
+        if self.most_names is None or len(competing) <= self.most_names:
+            return competing
+        shown = np.unique(np.concatenate([sample.categories for sample in samples]))
+        others = np.setdiff1d(competing, shown)
+        rng = np.random.default_rng((self.seed, step, 1))  # its own, so that views are the same with all names
+        return np.union1d(shown, rng.choice(others, max(0, self.most_names - len(shown)), replace=False))
+
     def _draw(self, row: int, rng: np.random.Generator) -> Sample:
         sample = self._view(row, rng)
         if self.sources[row].takes_pastes and self._givers and rng.random() < self.paste_probability:
-            return paste(self._view(int(rng.choice(self._givers)), rng), sample, rng)
+            return paste(self._view(int(rng.choice(self._givers)), rng), sample, self.augmentation, rng)
         return sample
 
     def _view(self, row: int, rng: np.random.Generator) -> Sample:
@@ -161,10 +173,10 @@ def _words(sample: Sample, rng: np.random.Generator) -> tuple[str, ...]:
 
 
 def _labels(sample: Sample) -> npt.NDArray[np.int64]:
-    """Label map int64 at a quarter of the size; later masks lie on top."""
+    """Label map int64 [H, W]; later masks lie on top."""
     labels: npt.NDArray[np.int64] = np.full(sample.void.shape, UNLABELLED, np.int64)
     labels[sample.other] = OTHER
     labels[sample.void] = VOID
     for mask, category in zip(sample.masks, sample.categories, strict=True):
         labels[mask] = category
-    return quarter(labels)
+    return labels

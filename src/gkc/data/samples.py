@@ -38,15 +38,16 @@ class ReaderSet:
     Args:
         reader: the images and what is known of them.
         is_complete: whether the annotation leaves no region out (void pixels aside).
+        published: call the classes exactly as published ("wall-brick") instead of by their clean names ("brick wall").
 
     Raises:
         DataError, MediaError: from reading, as the reader raises them.
     """
 
-    def __init__(self, reader: Reader, *, is_complete: bool) -> None:
+    def __init__(self, reader: Reader, *, is_complete: bool, published: bool = False) -> None:
         self.reader = reader
         self.is_complete = is_complete
-        self.names = tuple(row.name for row in reader.classes)
+        self.names = tuple(row.published if published else row.name for row in reader.classes)
         self.clips = reader.clips
 
     def __len__(self) -> int:

@@ -1,13 +1,19 @@
-"""Classification of pixels in text space."""
+"""Classification of pixels in text space: one class against the others, or each class for itself."""
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from gkc.losses.ranks import mean_over_ranks
 from gkc.losses.text import class_weights
 from gkc.structures import OTHER
+
+Ignored = Literal["mask", "negative"]
+"""What a pixel counts about which the annotation says nothing: not at all, or as one of none of the classes."""
 
 
 def dense_cross_entropy(
@@ -36,4 +42,32 @@ def dense_cross_entropy(
         foreign = logits[images].masked_fill(own[images][:, :, None], -torch.inf).logsumexp(dim=1)
         loss = loss + (total[images] - foreign)[is_other[images]].sum()
         count = count + is_other.sum()
+    return loss / mean_over_ranks(count).clamp_min(1)
+
+
+def dense_binary_cross_entropy(
+    logits: Tensor, labels: Tensor, columns: Tensor, own: Tensor, *, ignored: Ignored = "mask"
+) -> Tensor:
+    """Mean binary cross-entropy over all classes of all pixels, each class a question of its own.
+
+    Args:
+        logits: [B, K, N] at N pixels.
+        labels: int64 [B, N]: a class; `OTHER`, which is none of the classes that its data set annotates; or another
+            negative value, about which nothing is known.
+        columns: bool [B, K], the classes that are asked about in each image.
+        own: bool [B, K], the classes that the image's data set annotates.
+        ignored: "negative" says no to every class wherever there is none, and asks about all of them; "mask" asks only
+            what is known.
+
+    Source: CAT-Seg (Cho et al., CVPR 2024), whose code has "negative"; "mask" is ours.
+    """
+    softplus = F.softplus(logits)  # of a "no"; a "yes" costs softplus(-x) = softplus(x) - x
+    is_class = labels >= 0
+    right = logits.gather(1, labels.clamp_min(0).unsqueeze(1)).squeeze(1)
+    asked = is_class if ignored == "mask" else torch.ones_like(is_class)
+    questions = [(asked, columns)] if ignored == "negative" else [(asked, columns), (labels == OTHER, columns & own)]
+    loss, count = -(right * is_class).sum(), logits.new_zeros(())
+    for pixels, classes in questions:
+        loss = loss + (torch.einsum("bkn,bn->bk", softplus, pixels.to(softplus)) * classes).sum()
+        count = count + (pixels.sum(dim=1) * classes.sum(dim=1)).sum()
     return loss / mean_over_ranks(count).clamp_min(1)

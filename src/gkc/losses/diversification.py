@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -76,6 +76,27 @@ class DiversificationConfig:
         return self.draw == "uniform-above" or (self.draw is None and self.mode == "add")
 
 
+def class_losses(
+    config: DiversificationConfig | None, loss: Callable[[Tensor], Tensor], by_class: Tensor,
+    own: Callable[[], Tensor], *, weight: float, names: tuple[str, str],
+) -> dict[str, Tensor]:  # fmt: skip
+    """The terms of a classification: of plain names, of own prompts in their place, or of both.
+
+    Args:
+        config: None where names are not diversified.
+        loss: of class logits.
+        by_class: logits of the plain names, or of clusters.
+        own: gives the same logits, the right class scored by the own prompt.
+        weight: of the first term; the second has that of the configuration.
+        names: of the two terms.
+    """
+    if config is None or config.is_cluster:
+        return {names[0]: weight * loss(by_class)}
+    if config.replaces:
+        return {names[0]: weight * loss(own())}
+    return {names[0]: weight * loss(by_class), names[1]: config.weight * loss(own())}
+
+
 class PromptDrawer:
     """Makes the prompts of each step from text vectors, and from synonym scores where names are diversified.
 
@@ -118,6 +139,7 @@ class PromptDrawer:
         rows = torch.from_numpy(np.stack(bank.rows))
         return Prompts(
             bank=TextBank(vectors=rows, owner=np.arange(len(rows), dtype=np.int64)),
+            texts=tuple(bank.texts),
             num_classes=len(batch.names),
             columns=columns,
             num_prompts=num_prompts,
@@ -133,6 +155,7 @@ class _Columns:
     def __init__(self, names: Sequence[str], vectors: NameVectors) -> None:
         self.vectors = vectors
         self.rows: list[npt.NDArray[np.float32]] = []
+        self.texts: list[str | None] = []
         self._places: dict[str, int] = {}
         for name in names:
             self.of(name)
@@ -141,12 +164,13 @@ class _Columns:
         """The prompt's column, a new one if it has none."""
         place = self._places.get(prompt)
         if place is None:
-            self._places[prompt] = place = self.add(self.vector(prompt))
+            self._places[prompt] = place = self.add(self.vector(prompt), prompt)
         return place
 
-    def add(self, vector: npt.NDArray[np.float32]) -> int:
-        """A new column."""
+    def add(self, vector: npt.NDArray[np.float32], prompt: str | None = None) -> int:
+        """A new column; without a prompt, that of a mixture."""
         self.rows.append(vector)
+        self.texts.append(prompt)
         return len(self.rows) - 1
 
     def vector(self, prompt: str) -> npt.NDArray[np.float32]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from gkc.errors import ConfigError
 from gkc.losses.dense import dense_cross_entropy
 from gkc.losses.distillation import DistillationConfig, TextGuidedDistillation
-from gkc.losses.diversification import DiversificationConfig, NameVectors, PromptDrawer, PromptScores
+from gkc.losses.diversification import DiversificationConfig, NameVectors, PromptDrawer, PromptScores, class_losses
 from gkc.losses.grounding import GroundingConfig, draw_queries, draw_words, grounding_loss
 from gkc.losses.masks import mask_bce, mask_dice
 from gkc.losses.matching import Matches, MatchingCosts, match
@@ -35,6 +36,7 @@ class ObjectiveConfig:
     left out of the class losses. The three parts that are None are off.
     """
 
+    kind: Literal["masks"] = "masks"
     category: float = 2.0
     bce: float = 5.0
     dice: float = 5.0
@@ -190,13 +192,12 @@ class MaskObjective(nn.Module):
                 balance=config.balance,
             )  # fmt: skip
 
-        synonyms = config.diversification
-        if synonyms is None or synonyms.is_cluster:
-            return {"class": config.category * cross_entropy(by_class)}
-        own = own_prompt_logits(by_class, class_logits, matches, targets.categories, targets.columns)
-        if synonyms.replaces:
-            return {"class": config.category * cross_entropy(own)}
-        return {"class": config.category * cross_entropy(by_class), "synonym": synonyms.weight * cross_entropy(own)}
+        def own() -> Tensor:
+            return own_prompt_logits(by_class, class_logits, matches, targets.categories, targets.columns)
+
+        return class_losses(
+            config.diversification, cross_entropy, by_class, own, weight=config.category, names=("class", "synonym")
+        )
 
     def _dense(self, dense_logits: Tensor, targets: Targets, prompts: Prompts) -> dict[str, Tensor]:
         """Classification of pixels; a pixel's own prompt is that of the region it lies in."""
@@ -208,13 +209,9 @@ class MaskObjective(nn.Module):
         def cross_entropy(logits: Tensor) -> Tensor:
             return dense_cross_entropy(logits, targets.labels, batch.columns, batch.own, balance=config.dense_balance)
 
-        synonyms = config.diversification
-        if synonyms is None or synonyms.is_cluster:
-            return {"dense": config.dense * cross_entropy(by_class)}
-        own = own_prompt_pixels(by_class, points, targets.labels, targets.pixel_columns())
-        if synonyms.replaces:
-            return {"dense": config.dense * cross_entropy(own)}
-        return {
-            "dense": config.dense * cross_entropy(by_class),
-            "dense_synonym": synonyms.weight * cross_entropy(own),
-        }
+        def own() -> Tensor:
+            return own_prompt_pixels(by_class, points, targets.labels, targets.pixel_columns())
+
+        return class_losses(
+            config.diversification, cross_entropy, by_class, own, weight=config.dense, names=("dense", "dense_synonym")
+        )

@@ -60,7 +60,8 @@ class Clusters:
 class Prompts:
     """The prompts of one step.
 
-    `bank` gives every prompt a column of its own, the K = `num_classes` names of the batch first. `columns`, int64 [M]
+    `bank` gives every prompt a column of its own, the K = `num_classes` names of the batch first; `texts` are these
+    prompts, for towers that are trained, with None for a mixture of several. `columns`, int64 [M]
     an image, is the column of each region's own prompt: its class's name where nothing was drawn. The first
     `num_prompts` columns classify; with `clusters` a class is scored by all of its prompts together. `words` int64
     [A, W] and `has_word` bool [A, W] are the columns of the caption nouns of all A images of the step, those of other
@@ -68,6 +69,7 @@ class Prompts:
     """
 
     bank: TextBank[Tensor]
+    texts: tuple[str | None, ...]
     num_classes: int
     columns: tuple[Tensor, ...]
     num_prompts: int

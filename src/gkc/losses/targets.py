@@ -49,7 +49,16 @@ class Targets:
     @classmethod
     def draw(cls, batch: Batch[Tensor], prompts: Prompts, num_points: int, features: RegionVectors | None) -> Targets:
         """All pixels if there are no more than `num_points`, else that many without repetition."""
-        pixels = draw_pixels(batch.labels, num_points)
+        return cls._at(batch, prompts, draw_pixels(batch.labels, num_points), features)
+
+    @classmethod
+    def everywhere(cls, batch: Batch[Tensor], prompts: Prompts) -> Targets:
+        """All pixels, row by row, without a teacher."""
+        labels = batch.labels.flatten(1)
+        return cls._at(batch, prompts, torch.arange(labels.shape[1], device=labels.device).expand_as(labels), None)
+
+    @classmethod
+    def _at(cls, batch: Batch[Tensor], prompts: Prompts, pixels: Tensor, features: RegionVectors | None) -> Targets:
         masks = [masks.flatten(1)[:, pixels[b]] for b, masks in enumerate(batch.masks)]
         frames = batch.labels.shape[1] if batch.labels.dim() == 4 else 1
         teacher = None

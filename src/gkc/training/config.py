@@ -7,9 +7,9 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from gkc.config import check_config, read_config
+from gkc.config import ByKind, check_config, read_config
 from gkc.data.augment import AugmentConfig
 from gkc.data.captions import Captioned, read_captions
 from gkc.data.catalog import find_spec, open_set
@@ -20,16 +20,35 @@ from gkc.data.samples import CocoInstanceSet, CocoPanopticSet, FolderSet, ImageS
 from gkc.data.seen import SeenMode, SeenSet
 from gkc.errors import ConfigError
 from gkc.inference.settings import Settings
+from gkc.losses.dense_objective import DenseObjectiveConfig
 from gkc.losses.objective import ObjectiveConfig
 from gkc.models.build import GkcConfig
+from gkc.models.catseg import CatSegConfig
+from gkc.models.dense_trunk import TrunkConfig
 from gkc.teachers.build import TeacherConfig
 from gkc.training.loop import LoopConfig
 from gkc.training.optim import OptimConfig
+from gkc.training.tuning import CLIP_PARTS, ClipPart
 
-Kind = Literal["folder", "coco-panoptic", "coco-instances", "named-regions", "vipseg", "vspw"]
+Kind = Literal[
+    "folder", "coco-panoptic", "coco-instances", "named-regions", "vipseg", "vspw", "coco-stuff171", "context59",
+    "ade150",
+]  # fmt: skip
 
-VIDEO_KINDS = ("vipseg", "vspw")
-"""The kinds of published videos, by their names in the catalogue."""
+PUBLISHED_KINDS = ("vipseg", "vspw", "coco-stuff171", "context59", "ade150")
+"""The kinds that are published sets, by their names in the catalogue."""
+
+NetworkConfig = Annotated[GkcConfig | CatSegConfig, ByKind("gkc")]
+"""The network of either family, chosen by `kind`."""
+
+LossConfig = Annotated[ObjectiveConfig | DenseObjectiveConfig, ByKind("masks")]
+"""The losses of either family, chosen by `kind`."""
+
+Trainable = Literal["all", "head"] | ClipPart
+"""What learns: "all", "head" (GKC's projections into text space), or CAT-Seg with a part of CLIP.
+
+Of an image trunk in CLIP's place all learns, or nothing ("frozen").
+"""
 
 _HABITS = {
     "loop.steps", "loop.save_every", "loop.log_every", "loop.num_workers", "loop.tensorboard", "inference", "cache",
@@ -48,8 +67,9 @@ class DataConfig:
     share `held_out` of the images, drawn by `split_seed`, is left for measuring. Where images are frames of videos,
     whole videos are deleted and held out.
 
-    "vipseg" and "vspw" are the published archives, or what `gkc data prepare` made of them, and `split` the part to
-    take. A clip model (`model.frames`) draws its clips within `reach` frames; images of no video stand still.
+    The other kinds are published archives, or what `gkc data prepare` made of them, and `split` the part to take; with
+    `published_names` their classes are called exactly as published. A clip model (`model.frames`) draws its clips
+    within `reach` frames; images of no video stand still.
     """
 
     path: str
@@ -67,6 +87,7 @@ class DataConfig:
     unseen: tuple[str, ...] = ()
     unseen_mode: SeenMode = "ignore"
     split: str = "train"
+    published_names: bool = False
     reach: int = REACH
     held_out: float = 0.0
     split_seed: int = 0
@@ -74,6 +95,8 @@ class DataConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.held_out < 1:
             raise ConfigError(f"data.held_out: {self.held_out} is no share: give 0 to less than 1")
+        if self.published_names and self.kind not in PUBLISHED_KINDS:
+            raise ConfigError(f"data.published_names: they are for {', '.join(PUBLISHED_KINDS)}: leave them out")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,25 +106,29 @@ class RunConfig:
     `text` gives the text tower: a model's name or folder, or what `gkc.clip.load.load_clip` takes. The network begins
     as that of `start` (a model's name or folder, or an earlier run's folder), or at random with the published weights
     `trunk` of its trunk (`gkc.models.build.build_backbone`); with `temperature` the scale of its cosines begins there,
-    in place of the start's own; with `trainable` "head" all but the projections into text space stays as it is.
+    in place of the start's own. What `trainable` names learns and all else stays as it is; None is "qv" for CAT-Seg on
+    CLIP, else "all", which leaves out the text tower.
+    A batch has all names of its images' sets, or no more than `most_names`: those that its images show, and others
+    drawn.
 
     `synonyms` names the tables whose names diversify the text, `teacher` scores them for each region and teaches the
     network; what both compute once is kept in `cache`, or in the run's own folder. `inference` goes into the model that
     comes out.
     """
 
-    model: GkcConfig
+    model: NetworkConfig
     data: tuple[DataConfig, ...]
     loop: LoopConfig
     text: str = "gkc-tiny"
     start: str | None = None
     trunk: str | None = None
     temperature: float | None = None
-    trainable: Literal["all", "head"] = "all"
+    trainable: Trainable | None = None
     batch_size: int = 112
+    most_names: int | None = None
     augmentation: AugmentConfig = field(default_factory=AugmentConfig)
     paste_probability: float = 0.5
-    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    objective: LossConfig = field(default_factory=ObjectiveConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     teacher: TeacherConfig | None = None
     synonyms: tuple[str, ...] = ()
@@ -115,6 +142,28 @@ class RunConfig:
             raise ConfigError("trunk: it would be overwritten by the network of `start`: give one of both")
         if self.synonyms and self.teacher is None:
             raise ConfigError("synonyms: a teacher scores them for each region: give `teacher`, or leave them out")
+        if self.trainable is None:
+            has_towers = isinstance(self.model, CatSegConfig) and not isinstance(self.model.towers, TrunkConfig)
+            object.__setattr__(self, "trainable", "qv" if has_towers else "all")
+        _check_family(self)
+
+
+def _check_family(config: RunConfig) -> None:
+    network: str = config.model.kind
+    if isinstance(config.model, CatSegConfig):
+        losses, parts = "dense", ("all", *CLIP_PARTS)
+        if isinstance(config.model.towers, TrunkConfig):
+            network, parts = f"{network} on an image trunk", ("all", "frozen")
+        if config.temperature is not None:
+            raise ConfigError("temperature: CAT-Seg scales no cosines: leave it out")
+    else:
+        losses, parts = "masks", ("all", "head")
+    if config.objective.kind != losses:
+        raise ConfigError(f"objective.kind: a {config.model.kind} network is trained with {losses}: give that")
+    if config.trainable == "prompt" and not getattr(config.model, "prompts", 0):
+        raise ConfigError("trainable: prompt, and the network has none: give model.prompts, such as 50")
+    if config.trainable not in parts:
+        raise ConfigError(f"trainable: {config.trainable} is no part of {network}: use {', '.join(parts)}")
 
 
 def read_run(path: Path) -> RunConfig:
@@ -181,11 +230,15 @@ def build_mixture(config: RunConfig, root: Path) -> Mixture:
         DataError: a set is missing or inconsistent.
     """
     return Mixture(
-        [_source(entry, root, config.model.frames) for entry in config.data],
+        [
+            _source(entry, root, config.model.frames if isinstance(config.model, GkcConfig) else 1)
+            for entry in config.data
+        ],
         batch_size=config.batch_size,
         augmentation=config.augmentation,
         seed=config.loop.seed,
         paste_probability=config.paste_probability,
+        most_names=config.most_names,
     )
 
 
@@ -204,14 +257,15 @@ def build_image_set(config: DataConfig, root: Path) -> ImageSet:
             return CocoInstanceSet(folder)
         case "named-regions":
             return NamedRegionSet(folder, images=images or folder / "images")
-        case "vipseg" | "vspw":
-            return ReaderSet(open_videos(config, root), is_complete=config.is_complete)
+        case kind if kind in PUBLISHED_KINDS:
+            reader = open_published_set(config, root)
+            return ReaderSet(reader, is_complete=config.is_complete, published=config.published_names)
         case _:
             return FolderSet(folder, images=images, is_complete=config.is_complete)
 
 
-def open_videos(config: DataConfig, root: Path) -> Reader:
-    """The reader of a published set of videos.
+def open_published_set(config: DataConfig, root: Path) -> Reader:
+    """The reader of a published set.
 
     Raises:
         ConfigError: the set has no such split.

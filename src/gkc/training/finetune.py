@@ -8,12 +8,11 @@ from pathlib import Path
 from gkc.data.check import Findings, Progress, check_set
 from gkc.data.samples import ImageSet
 from gkc.metrics.semantic import SemanticScores
-from gkc.models.gkc import Gkc
 from gkc.training.config import DataConfig, build_image_set, held_out_part
 from gkc.training.own_data import kind_of
 from gkc.training.report import Change, ForgettingReport, OnImage, evaluate
 from gkc.training.run import Plan, segmenter_of, trained_network
-from gkc.training.start import build_network
+from gkc.training.start import Network, build_network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +77,7 @@ def _image_set(folder: Path) -> ImageSet:
     return build_image_set(DataConfig(path=".", kind=kind_of(folder)), folder)
 
 
-def _measure(job: Plan, model: Gkc, pictures: Yardstick, on_image: OnImage) -> list[SemanticScores]:
+def _measure(job: Plan, model: Network, pictures: Yardstick, on_image: OnImage) -> list[SemanticScores]:
     segmenter = segmenter_of(job.config, model)
     sets = [image_set for image_set in (pictures.new, pictures.general) if image_set is not None]
     return [evaluate(segmenter, image_set, on_image=on_image) for image_set in sets]

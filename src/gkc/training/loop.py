@@ -7,8 +7,9 @@ import math
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,16 +18,17 @@ from torch.utils.data import DataLoader
 
 from gkc.data.mixture import Mixture
 from gkc.errors import GkcError
+from gkc.losses.dense_objective import DenseObjective
 from gkc.losses.objective import MaskObjective
 from gkc.losses.prompts import Prompts
 from gkc.losses.ranks import mean_over_ranks
-from gkc.models.gkc import Gkc
-from gkc.structures import Batch, MaskOutput
+from gkc.structures import Batch
 from gkc.training import checkpoint
 from gkc.training.averaging import average_of, decay_at, update_average
 from gkc.training.events import Event, EventLog
 from gkc.training.optim import OptimConfig, parameter_groups, rate_at
 from gkc.training.processes import Device, Precision, is_any, share_of, start_fabric, to_device
+from gkc.training.text import LearningText
 
 _log = logging.getLogger(__name__)
 
@@ -59,9 +61,10 @@ class Trained:
 
 
 def train(
-    model: Gkc, mixture: Mixture, objective: MaskObjective, folder: Path, *, config: LoopConfig, optim: OptimConfig,
-    identity: checkpoint.Identity | None = None, device: Device = "auto",
-    watch: Callable[[int, Event | None], None] | None = None, should_stop: Callable[[], bool] | None = None,
+    model: nn.Module, mixture: Mixture, objective: MaskObjective | DenseObjective, folder: Path, *, config: LoopConfig,
+    optim: OptimConfig, identity: checkpoint.Identity | None = None, device: Device = "auto",
+    text: LearningText | None = None, watch: Callable[[int, Event | None], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
 ) -> Trained:  # fmt: skip
     """The network after `config.steps` steps, or where it was told to stop.
 
@@ -69,7 +72,7 @@ def train(
     `torchrun`, every process takes its share of each batch.
 
     Args:
-        model: trained in place.
+        model: trained in place; called with images and a text bank, its output goes to the objective.
         mixture: the batches; the batch of a step depends on the step alone, so a run that goes on sees the same ones.
         objective: named loss terms; its own parameters are trained beside the model's.
         folder: takes events.jsonl (one line every `log_every` steps) and last.pt.
@@ -77,6 +80,7 @@ def train(
         optim: rates.
         identity: what decides the result; a checkpoint with another one is refused.
         device: where to compute.
+        text: encodes the prompts of every step, where the model has a text tower that is trained.
         watch: called after each step with the number of steps done, and with the event where one was written.
         should_stop: asked after each step; a run that stops saves a checkpoint.
 
@@ -93,7 +97,7 @@ def train(
     scaler = fabric.strategy.precision
     adamw = torch.optim.AdamW(parameter_groups(model, optim, objective=objective), fused=config.precision != "16-mixed")
     rates = [group["lr"] for group in adamw.param_groups]
-    network, optimizer = fabric.setup(_Step(model, objective), adamw)
+    network, optimizer = fabric.setup(_Step(model, objective, text), adamw)
 
     parts = {"model": model, "averaged": averaged, "objective": objective, "optimizer": adamw, "precision": scaler}
     first = step = checkpoint.restore(folder, identity, parts)
@@ -163,27 +167,30 @@ class _Step(nn.Module):
     The model runs in the run's precision, the objective in single: the sums over points of half precision overflow.
     """
 
-    def __init__(self, model: Gkc, objective: MaskObjective) -> None:
+    def __init__(self, model: nn.Module, objective: MaskObjective | DenseObjective, text: LearningText | None) -> None:
         super().__init__()
         self.model = model
         self.objective = objective
+        self.text = text
 
     def forward(self, work: _Work) -> dict[str, Tensor]:
         """The weighted terms of the loss."""
-        output = self.model(work.batch.images, work.prompts.bank)
+        bank = work.prompts.bank if self.text is None else self.text(work.prompts)
+        output = self.model(work.batch.images, bank)
         with torch.autocast(work.batch.images.device.type, enabled=False):
             terms: dict[str, Tensor] = self.objective(_in_single(output), work.batch, work.prompts)
             return terms
 
 
-def _in_single(output: MaskOutput[Tensor]) -> MaskOutput[Tensor]:
-    names = ("mask_logits", "class_logits", "queries", "class_queries", "dense_logits")
-    tensors = {name: getattr(output, name) for name in names}
-    return replace(
-        output,
-        **{name: tensor.float() for name, tensor in tensors.items() if tensor is not None},
-        auxiliary=tuple(_in_single(layer) for layer in output.auxiliary),
-    )
+def _in_single(output: Any) -> Any:
+    """A network's output with all its tensors in single precision."""
+    if isinstance(output, Tensor):
+        return output.float()
+    if isinstance(output, tuple):
+        return tuple(_in_single(part) for part in output)
+    if is_dataclass(output) and not isinstance(output, type):
+        return replace(output, **{field.name: _in_single(getattr(output, field.name)) for field in fields(output)})
+    return output
 
 
 def _train_mode(network: nn.Module) -> None:

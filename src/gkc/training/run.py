@@ -1,4 +1,4 @@
-"""A run from its configuration to the model folder that comes out: everything around the loop."""
+"""A run from its configuration to the network that comes out: everything around the loop."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 from importlib import metadata
 from itertools import chain
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -19,36 +18,45 @@ from gkc.config import dump_config
 from gkc.data.check import Findings, check_reader, check_set
 from gkc.data.mixture import Mixture
 from gkc.data.samples import ImageSet
-from gkc.engines.torch import TorchEngine
-from gkc.errors import ConfigError, DataError, MissingExtraError
+from gkc.engines.torch import TorchDenseEngine, TorchEngine
+from gkc.errors import ConfigError, DataError
 from gkc.inference.segmenter import Segmenter
-from gkc.losses.objective import MaskObjective
+from gkc.losses.dense_objective import DenseObjective, DenseObjectiveConfig
+from gkc.losses.objective import MaskObjective, ObjectiveConfig
 from gkc.media import write_atomically
-from gkc.models.gkc import Gkc
+from gkc.models.build import GkcConfig
+from gkc.models.catseg import CatSeg
 from gkc.teachers.build import build_teacher
 from gkc.teachers.features import OnImage, RegionFeatures
 from gkc.text.synonym_scores import SynonymScores
 from gkc.text.synonyms import combine_synonyms
 from gkc.training import checkpoint
 from gkc.training.config import (
-    VIDEO_KINDS,
+    PUBLISHED_KINDS,
     DataConfig,
     RunConfig,
     build_mixture,
     identity_of,
-    open_videos,
+    open_published_set,
     read_run,
 )
 from gkc.training.events import Event
 from gkc.training.loop import Trained, train
 from gkc.training.own_data import SCRATCH, own_run
 from gkc.training.processes import Device, is_main_process
-from gkc.training.start import build_network, clip_text, encode_names, network_of, text_encoder, text_folder
+from gkc.training.start import (
+    Network,
+    build_network,
+    encode_names,
+    in_template,
+    learning_text,
+    network_of,
+    text_encoder,
+)
 
 CONFIG = "config.yaml"
 ENVIRONMENT = "environment.json"
 NAMES = "training-names.txt"
-MODEL = "model"
 
 _PACKAGES = ("gkc", "lightning-fabric", "numpy", "pillow", "scipy", "torch", "transformers")
 
@@ -141,6 +149,7 @@ def execute(
     if job.is_begun:
         checkpoint.check_identity(job.folder, identity)
     model = build_network(config)
+    text = learning_text(config, model)
     objective = build_objective(job, mixture, on_image=on_image)
     if is_main_process():
         write_atomically(job.folder / CONFIG, dump_config(config).encode())
@@ -149,20 +158,20 @@ def execute(
         write_atomically(job.folder / NAMES, "".join(f"{name}\n" for name in names).encode())
     return train(
         model, mixture, objective, job.folder, config=config.loop, optim=config.optim, identity=identity, device=device,
-        watch=watch, should_stop=should_stop,
+        text=text, watch=watch, should_stop=should_stop,
     )  # fmt: skip
 
 
-def build_objective(job: Plan, mixture: Mixture, *, on_image: OnImage | None = None) -> MaskObjective:
+def build_objective(job: Plan, mixture: Mixture, *, on_image: OnImage | None = None) -> MaskObjective | DenseObjective:
     """The objective of a run, with the teacher's vectors and synonym scores of all regions where it needs them.
 
     Raises:
         ConfigError: a part is on, and what it needs is not configured.
         WeightsError: the teacher or the text tower is missing or damaged.
     """
-    config = job.config
+    config, objective = job.config, job.config.objective
     candidates = _candidates(config, mixture.names)
-    nouns = mixture.words if config.objective.grounding is not None else ()
+    nouns = mixture.words if isinstance(objective, ObjectiveConfig) and objective.grounding is not None else ()
     encoder = text_encoder(config)
     vectors = encode_names(config, encoder, list(dict.fromkeys([*chain.from_iterable(candidates.values()), *nouns])))
     features = scores = None
@@ -171,15 +180,18 @@ def build_objective(job: Plan, mixture: Mixture, *, on_image: OnImage | None = N
         image_sets: list[ImageSet] = [source.image_set for source in mixture.sources]
         teacher = build_teacher(config.teacher, text_encoder=encoder)
         features = RegionFeatures.build(teacher, image_sets, cache, on_image=on_image)
-        if config.objective.diversification is not None:
+        if objective.diversification is not None:
             scores = SynonymScores.build(candidates, vectors, features, image_sets, folder=cache)
+    if isinstance(objective, DenseObjectiveConfig):
+        return DenseObjective(objective, vectors=vectors, scores=scores)
+    network = cast(GkcConfig, config.model)  # a configuration with this objective has no other
     return MaskObjective(
-        config.objective, vectors=vectors, scores=scores, features=features, dim=config.model.dim,
-        text_dim=config.model.text_dim, num_layers=config.model.num_layers + 1,
+        objective, vectors=vectors, scores=scores, features=features, dim=network.dim, text_dim=network.text_dim,
+        num_layers=network.num_layers + 1,
     )  # fmt: skip
 
 
-def trained_network(job: Plan) -> Gkc:
+def trained_network(job: Plan) -> Network:
     """The network that a run has come to, on the CPU.
 
     Raises:
@@ -190,50 +202,29 @@ def trained_network(job: Plan) -> Gkc:
     return model.eval()
 
 
-def segmenter_of(config: RunConfig, model: Gkc) -> Segmenter:
+def segmenter_of(config: RunConfig, model: Network) -> Segmenter:
     """A network in use as it is, with the run's text tower and inference settings.
 
     Raises:
         WeightsError: the text tower is missing or damaged.
     """
-    engine = TorchEngine(model, text_space=config.model.text_space)
-    return Segmenter(engine, text_encoder(config), config.inference)
+    space = config.model.text_space
+    if not isinstance(model, CatSeg):
+        return Segmenter(TorchEngine(model, text_space=space), text_encoder(config), config.inference)
+    text = learning_text(config, model)
+    encoder = in_template(text_encoder(config), config.model) if text is None else text.in_use()
+    return Segmenter(TorchDenseEngine(model, text_space=space), encoder, config.inference)
 
 
-def write_model(job: Plan, model: Gkc, numbers: dict[str, Any] | None = None) -> Path:
-    """The model folder of a run, made for `gkc segment --model`; the network is rounded to half precision.
-
-    Raises:
-        ExportError: the network cannot be exported.
-        MissingExtraError: the packages for that are not installed.
-    """
-    try:
-        from gkc.export.bundle import write_bundle
-        from gkc.export.text import export_text
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("writing the model folder", "export") from error
-    licence, origin = "as the pictures that it was trained on allow", "random weights"
-    start = job.config.start
-    if start is not None and not (Path(start) / checkpoint.FILE).is_file():
-        card = network_of(start)[1].card
-        licence, origin = f"{card.name}: {card.licence}; further pictures: as these allow", card.name
-    folder = job.folder / MODEL
-    with TemporaryDirectory() as exported:
-        text = text_folder(job.config.text)
-        if text is None:
-            text = Path(exported)
-            export_text(clip_text(job.config.text), text)
-        write_bundle(
-            model, folder, text=text, name=job.folder.resolve().name, licence=licence,
-            description=f"Trained with gkc from {origin}.", config=job.config.model, settings=job.config.inference,
-            numbers=numbers or {}, training_names=_read_names(job.folder),
-        )  # fmt: skip
-    return folder
+def names_of(folder: Path) -> tuple[str, ...]:
+    """The names of the classes that a run was trained with; none where that is not known."""
+    path = folder / NAMES
+    return tuple(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else ()
 
 
 def _check_entry(entry: DataConfig, root: Path, progress: Callable[[int, int], None] | None) -> Findings:
-    if entry.kind in VIDEO_KINDS:
-        return check_reader(open_videos(entry, root), progress=progress)
+    if entry.kind in PUBLISHED_KINDS:
+        return check_reader(open_published_set(entry, root), progress=progress)
     images = None if entry.images is None else root / entry.images
     return check_set(root / entry.path, entry.kind, images=images, progress=progress)
 
@@ -243,13 +234,8 @@ def _with_names_of_start(start: str | None, names: Sequence[str]) -> tuple[str, 
     if start is None:
         return tuple(names)
     is_own_run = (Path(start) / checkpoint.FILE).is_file()
-    earlier = _read_names(Path(start)) if is_own_run else network_of(start)[1].training_names()
+    earlier = names_of(Path(start)) if is_own_run else network_of(start)[1].training_names()
     return tuple(dict.fromkeys([*earlier, *names])) if earlier else ()
-
-
-def _read_names(folder: Path) -> tuple[str, ...]:
-    path = folder / NAMES
-    return tuple(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else ()
 
 
 def _candidates(config: RunConfig, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
