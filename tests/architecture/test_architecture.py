@@ -34,7 +34,7 @@ ROOMS: dict[str, set[str]] = {
     "metrics": {"errors", "structures", "text.vocabulary"},
     "config": {"errors"},
     "zoo": {"errors", "inference.settings"},
-    "engines": {"errors", "zoo"},
+    "engines": {"errors", "text", "zoo"},
     "inference": {
         "engines", "errors", "inference.settings", "media", "structures", "text", "text.vocabulary", "zoo",
     },
@@ -59,7 +59,7 @@ ROOMS: dict[str, set[str]] = {
     "models": {"clip", "errors", "nn", "structures", "text"},
     "losses": {"errors", "structures", "text"},
     "teachers": {"clip", "data", "errors", "media", "nn", "structures", "text"},
-    "engines.torch": {"config", "engines", "errors", "models", "zoo"},
+    "engines.torch": {"clip", "config", "engines", "errors", "models", "text", "zoo"},
     "profiling": {"errors", "models", "nn", "text"},
     "training": {
         "clip", "config", "data", "data.mixture", "engines", "engines.torch", "errors", "evaluation", "export",
@@ -67,7 +67,7 @@ ROOMS: dict[str, set[str]] = {
         "text.vocabulary", "zoo",
     },
     "export": {
-        "clip", "engines", "engines.torch", "errors", "inference", "inference.settings", "media", "models",
+        "clip", "engines", "engines.torch", "errors", "inference", "inference.settings", "media", "models", "nn",
         "structures", "text", "zoo",
     },
 }  # fmt: skip

@@ -15,6 +15,7 @@ import typer
 
 from gkc.cli import data as data_sets
 from gkc.cli.compare import compare
+from gkc.cli.convert import convert
 from gkc.cli.doctor import doctor
 from gkc.cli.evaluate import EvaluateCommand, evaluate
 from gkc.cli.finetune import finetune
@@ -52,6 +53,7 @@ data.command()(data_sets.describe)
 data.command()(data_sets.prepare)
 data.command()(data_sets.check)
 app.add_typer(data, name="data")
+app.add_typer(convert, name="convert")
 
 
 def main() -> None:

@@ -70,6 +70,9 @@ def evaluate(
         int | None, typer.Option("--limit", min=1, metavar="N", help="Only the first N pictures of each set.")
     ] = None,
     tiling: options.TilingName = None,
+    views: options.ViewsName = None,
+    most_classes: options.MostClasses = None,
+    precision: options.PrecisionName = None,
     stability: Annotated[
         float | None,
         typer.Option(
@@ -88,7 +91,7 @@ def evaluate(
         typer.Option("--oracle", help="Ask each picture for its own classes alone; the results are marked as such."),
     ] = False,
     semantic_only: Annotated[bool, typer.Option("--semantic-only", help="Leave out panoptic quality.")] = False,
-    engine: options.EngineName = "onnx",
+    engine: options.EngineName = None,
     threads: options.Threads = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the earlier run in the folder.")] = False,
     as_json: Annotated[
@@ -122,7 +125,9 @@ def evaluate(
 
     windows = None if tiling is None else Tiling.parse(tiling)
     sets = _sets(data or [], root, (images, labels, classes), aliases=aliases, published_names=published_names)
-    segmenter = Segmenter.load(model, engine=engine, threads=threads)
+    segmenter = Segmenter.load(
+        model, engine=engine, threads=threads, views=views, most_classes=most_classes, precision=precision
+    )
     with _folder(out, is_kept=not as_json) as folder, _told_how_to_go_on(), _progress() as progress:
         report = run.evaluate(
             segmenter,

@@ -17,9 +17,15 @@ def finetune(
         Path | None, typer.Option("--data", metavar="FOLDER", help="Your labelled pictures, laid out as for gkc train.")
     ] = None,
     part: Annotated[
-        Literal["head", "all"],
-        typer.Option("--part", help="head: the projections into text space; all: everything, at a lower rate."),
-    ] = "head",
+        Literal["head", "all"] | None,
+        typer.Option(
+            "--part",
+            help="head: the projections into text space, or of CAT-Seg what is built on CLIP; all: everything, at a "
+            "lower rate, or of CAT-Seg all blocks of CLIP, too.  [default: head; of CAT-Seg CLIP's queries and values "
+            "and what is built on it]",
+            show_default=False,
+        ),
+    ] = None,
     start: Annotated[
         str, typer.Option("--from", metavar="MODEL", help="The model's name or folder, or an earlier run.")
     ] = "gkc-tiny",
@@ -90,10 +96,10 @@ def finetune(
             session.write_model(job, report.numbers())
 
 
-def _config(data: Path | None, part: str, start: str, rehearse: Path | None, *, is_measured_apart: bool) -> Any:
+def _config(data: Path | None, part: str | None, start: str, rehearse: Path | None, *, is_measured_apart: bool) -> Any:
     own_data = session.room("own_data")
     folder = session.need(data, option="--data", why="give the folder of your labelled pictures")
-    config = own_data.own_run(f"finetune-{part}", folder, session.absolute(start))
+    config = own_data.own_run("finetune" if part is None else f"finetune-{part}", folder, session.absolute(start))
     if is_measured_apart:
         config = own_data.without_held_out(config)
     return config if rehearse is None else own_data.with_general(config, rehearse, share=1 / 3)

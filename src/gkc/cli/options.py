@@ -1,4 +1,4 @@
-"""The options of `gkc segment`, as types."""
+"""The options of `gkc segment`, as types; other commands share them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand
 
-from gkc.inference.settings import Task
+from gkc.engines.base import Precision
+from gkc.inference.settings import Task, Views
 
 _CALIBRATED = "auto"
 _NONE_OF_THESE = "--none-of-these"
@@ -68,8 +69,30 @@ TilingName = Annotated[
         help="Look at large pictures through windows of so many pixels, such as 768 or 768:0.25.",
     ),
 ]
+ViewsName = Annotated[
+    Views | None,
+    typer.Option(
+        "--views",
+        help="CAT-Seg: square, as published, four crops and the whole; aspect, as many as the picture's shape needs; "
+        "full, the same of large pictures at their own size; whole, no crops.  [default: the model's own]",
+        show_default=False,
+    ),
+]
+MostClasses = Annotated[
+    int | None,
+    typer.Option(
+        "--most-classes", min=1, metavar="N", help="CAT-Seg: of more names, ask only for the N most like the picture."
+    ),
+]
+PrecisionName = Annotated[
+    Precision | None,
+    typer.Option("--precision", help="CAT-Seg with torch: bf16 is faster on processors that compute in it."),
+]
 Model = Annotated[str, typer.Option("--model", metavar="NAME", help="A bundled model, or the folder of one.")]
-EngineName = Annotated[Literal["onnx", "torch"], typer.Option("--engine", help="torch needs the extra train.")]
+EngineName = Annotated[
+    Literal["onnx", "torch"] | None,
+    typer.Option("--engine", help="torch needs the extra train.  [default: onnx; torch where a model has no graphs]"),
+]
 Threads = Annotated[
     int | None,
     typer.Option("--threads", min=1, metavar="N", help="Threads to compute with.  [default: the free cores]"),

@@ -27,8 +27,11 @@ def segment(
     none_of_these: options.NoneOfThese = None,
     background: options.Background = None,
     tiling: options.TilingName = None,
+    views: options.ViewsName = None,
+    most_classes: options.MostClasses = None,
+    precision: options.PrecisionName = None,
     model: options.Model = "gkc-tiny",
-    engine: options.EngineName = "onnx",
+    engine: options.EngineName = None,
     threads: options.Threads = None,
     max_pixels: options.MaxPixels = None,
     recursive: options.Recursive = False,
@@ -44,6 +47,7 @@ def segment(
       gkc segment "shots/*.png" -n "car, person" --task panoptic --save panoptic,coco
       gkc segment photo.jpg -n "dog, ball" --none-of-these --background "grass, sky"
       gkc segment aerial.tif -n "road, roof, tree" --tiling 768
+      gkc segment aerial.tif -n "road, roof, tree" --model catseg-b --views full
       find . -name "*.jpg" | gkc segment - -n "bird, sky" --json | jq .segments
 
     \b
@@ -72,7 +76,15 @@ def segment(
         vocabulary=vocabulary,
         report=Report(
             settings=settings_of(
-                vocabulary, aside, model=model, task=task, none_of_these=threshold, tiling=tiling and str(windows)
+                vocabulary,
+                aside,
+                model=model,
+                task=task,
+                none_of_these=threshold,
+                tiling=tiling and str(windows),
+                views=views,
+                most_classes=most_classes,
+                precision=precision,
             ),
             pictures=len(jobs) + len(failures),
         ),
@@ -88,7 +100,15 @@ def segment(
         from gkc.inference.segmenter import Segmenter
 
         limit = {} if max_pixels is None else {"max_pixels": max_pixels}
-        whole = Segmenter.load(model, engine=engine, threads=threads, **limit)
+        whole = Segmenter.load(
+            model,
+            engine=engine,
+            threads=threads,
+            views=views,
+            most_classes=most_classes,
+            precision=precision,
+            **limit,
+        )
         look = whole if windows is None else TiledSegmenter(whole, windows)
 
         def ask(picture: Path) -> Segmentation:

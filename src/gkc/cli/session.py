@@ -193,7 +193,7 @@ def write_model(job: Any, numbers: Mapping[str, Any] | None = None) -> None:
     """Write the model folder of a finished run, and tell how to use it; without the packages for it, how to get it."""
     run = room("run")
     try:
-        folder = run.write_model(job, run.trained_network(job), dict(numbers or {}))
+        folder = room("result").write_model(job, run.trained_network(job), dict(numbers or {}))
     except MissingExtraError as error:
         complain(f"{error}, then the same command with --resume", kind="note")
     else:

@@ -99,7 +99,8 @@ def _clip_values(config: Any, clip: str | None) -> dict[str, Any]:
     if clip is None:
         return {}
     values = {"text": clip}
-    if config.model.backbone.kind.startswith("clip-") and config.start is None:
+    is_clip = config.model.kind == "catseg" or config.model.backbone.kind.startswith("clip-")
+    if is_clip and config.start is None:
         values["trunk"] = clip
     if config.teacher is not None and config.teacher.kind.startswith("clip-"):
         values["teacher.weights"] = clip

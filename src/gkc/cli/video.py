@@ -99,7 +99,7 @@ def video(
     none_of_these: options.NoneOfThese = None,
     background: options.Background = None,
     model: options.Model = "gkc-tiny",
-    engine: options.EngineName = "onnx",
+    engine: options.EngineName = None,
     threads: options.Threads = None,
     max_pixels: options.MaxPixels = None,
     as_json: Json = False,
@@ -212,7 +212,7 @@ def _vocabulary(names: str | None, names_file: Path | None, resume: Path | None)
 
 def _load(
     model: str,
-    engine: Literal["onnx", "torch"],
+    engine: Literal["onnx", "torch"] | None,
     threads: int | None,
     max_pixels: int,
     *,

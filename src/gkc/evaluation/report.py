@@ -133,8 +133,8 @@ class SetReport:
 class EvaluationReport:
     """A model on one or more sets, and everything that decided the numbers.
 
-    `model` has name, kind, weights_sha256, text_space, engine; `settings` tiling, stability, short_side, long_side,
-    aliases, dense_weight, ...; `environment` date, commit, processor, cores, threads, python, versions.
+    `model` has name, kind, weights_sha256, text_space, engine, precision; `settings` tiling, stability, short_side,
+    long_side, aliases, dense_weight, ...; `environment` date, commit, processor, cores, threads, python, versions.
     `training_names` counts the names that the model was trained with, None where its card does not say.
     """
 

@@ -145,7 +145,7 @@ def evaluate(
         robustness: measure under other vocabularies, too.
         oracle: ask every image for the classes of its own truth alone; all results are marked.
         vocabulary: what to ask an image for instead, by its key and truth: entries of its set's vocabulary.
-        semantic_only: leave out panoptic quality.
+        semantic_only: leave out panoptic quality, as is always done for a network that finds no regions.
         model: what the segmenter was loaded from, to be stated in the report, as are `threads` and `command`.
         threads: what the segmenter computes with.
         command: what was typed.
@@ -165,7 +165,7 @@ def evaluate(
         robustness=robustness,
         oracle=oracle,
         vocabulary=vocabulary,
-        semantic_only=semantic_only,
+        semantic_only=semantic_only or "panoptic" not in segmenter.tasks,
     )
     check_folder(out)
     folders = [measured.folder for measured in sets]
@@ -285,7 +285,7 @@ class _Run:
             "image keys": _sha256(keys),
             "classes": _sha256(classes),
             "vocabulary": measured.vocabulary.sha256,
-            "model": {key: model[key] for key in ("name", "weights_sha256", "engine")},
+            "model": {key: model[key] for key in ("name", "weights_sha256", "engine", "precision")},
             "inference": asdict(self.segmenter.settings),
             "regions": self.rules.has_regions(measured),
             **self.rules.describe(),
@@ -299,7 +299,8 @@ class _Run:
             card = self.model.card
             role = "weights" if engine == "torch" and "weights" in card.files else "vision"
             known = {"name": card.name, "kind": card.kind, "weights_sha256": card.files[role].sha256}
-        return {**known, "text_space": self.segmenter.text_encoder.space, "engine": engine}
+        precision = getattr(self.segmenter.engine, "precision", "fp32")
+        return {**known, "text_space": self.segmenter.text_encoder.space, "engine": engine, "precision": precision}
 
     def settings(self, sets: Sequence[EvaluationSet]) -> dict[str, Any]:
         """What decided the numbers, as the report states it."""
