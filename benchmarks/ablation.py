@@ -5,7 +5,8 @@
 --data holds the sets of configs/ablation.yaml and those to measure on, --trunk the published ImageNet weights of the
 trunk, --teacher those of the classifier that teaches (EfficientNet-Lite2), --class-names its class names. All variants
 start from one short plain run; a variant's three runs differ in seed. What is done is kept in --work, so that the
-command can be stopped and started again. Writes results/ablation.json and the curves in results/ablation/.
+command can be stopped and started again. Writes results/ablation.json and the curves in results/ablation/; with
+`--network ablation-catseg` the same of CAT-Seg, with text diversification alone (it has no regions to distil into).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import seen_unseen
 import torch
 from rich.console import Console
 
+from gkc.losses.dense_objective import DenseObjectiveConfig
 from gkc.media import write_atomically
 from gkc.text.synonyms import read_synonyms
 from gkc.training.config import RunConfig, build_mixture, change, read_run
@@ -34,8 +36,11 @@ ROOT = Path(__file__).parent.parent
 COMMAND = "python benchmarks/ablation.py --data DIR --trunk FILE --teacher FILE --class-names FILE --work DIR"
 TABLES = ["coco-133", "msrc-23"]
 SETS = {"coco-mini-val": ("coco-mini-panoptic-val", "coco-133"), "msrc23-test": ("msrc23-test", "msrc-23")}
-PICTURES = {"coco-mini-val": 100, "msrc23-test": 60}
-DRAWS = 5
+PICTURES = {
+    "ablation": {"coco-mini-val": 100, "msrc23-test": 60},
+    "ablation-catseg": {"coco-mini-val": 50, "msrc23-test": 60},  # its time grows with names
+}
+DRAWS = {"ablation": 5, "ablation-catseg": 3}
 SEEDS = (0, 1, 2)
 
 
@@ -63,6 +68,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 """What each variant changes in the objective of the plain run."""
 
+NETWORKS = {"ablation": tuple(VARIANTS), "ablation-catseg": ("plain", "TD replace", "TD add")}
+"""The variants of each network, by the name of its configuration, its result and its curves."""
+
 
 def configure(arguments: argparse.Namespace, variant: str, seed: int) -> RunConfig:
     """The configuration of one run that starts from the common one."""
@@ -76,9 +84,12 @@ def configure(arguments: argparse.Namespace, variant: str, seed: int) -> RunConf
         values["teacher"] = {
             "kind": "concepts", "weights": str(arguments.teacher), "class_names": str(arguments.class_names),
         }  # fmt: skip
+    common = _common(arguments)
     if "diversification" in parts:
         values["synonyms"] = TABLES
-    return change(read_run(ROOT / "configs" / "ablation.yaml"), values)
+        if isinstance(common.objective, DenseObjectiveConfig):  # its one term is all there is to weigh against
+            values["objective.diversification"] = {**parts["diversification"], "weight": common.objective.weight}
+    return change(common, values)
 
 
 def run(arguments: argparse.Namespace, variant: str, seed: int) -> None:
@@ -90,22 +101,23 @@ def run(arguments: argparse.Namespace, variant: str, seed: int) -> None:
     found = {}
     for entry, (name, (folder, table)) in zip(config.data, SETS.items(), strict=True):
         pictures = seen_unseen.Pictures.read(
-            arguments.data / folder, short_side=config.inference.short_side, limit=PICTURES[name]
+            arguments.data / folder, short_side=config.inference.short_side, limit=PICTURES[arguments.network][name]
         )
         found[name] = seen_unseen.scores(
-            segmenter, pictures, unseen=entry.unseen, synonyms=read_synonyms(table, narrower=False), draws=DRAWS
-        )
+            segmenter, pictures, unseen=entry.unseen, synonyms=read_synonyms(table, narrower=False),
+            draws=DRAWS[arguments.network],
+        )  # fmt: skip
     write_atomically(plan.folder / "scores.json", json.dumps(found, indent=1).encode())
 
 
 def prepare(arguments: argparse.Namespace) -> None:
     """The common start, and what the teacher says of every region, once."""
     start = Plan(
-        config=change(read_run(ROOT / "configs" / "ablation.yaml"), {"trunk": str(arguments.trunk)}),
+        config=change(_common(arguments), {"trunk": str(arguments.trunk)}),
         root=arguments.data, folder=arguments.work / "start",
     )  # fmt: skip
     execute(start, device="cpu")
-    config = configure(arguments, "TD add + TGKD code", 0)
+    config = configure(arguments, NETWORKS[arguments.network][-1], 0)
     _check_no_leak(config)
     plan = Plan(config=config, root=arguments.data, folder=arguments.work / "cache")
     build_objective(plan, build_mixture(config, arguments.data))
@@ -114,7 +126,7 @@ def prepare(arguments: argparse.Namespace) -> None:
 def summarise(arguments: argparse.Namespace) -> dict[str, Any]:
     """Mean and standard deviation over the seeds that are done, per variant and set."""
     table: dict[str, Any] = {}
-    for variant in VARIANTS:
+    for variant in NETWORKS[arguments.network]:
         files = [_folder(arguments, variant, seed) / "scores.json" for seed in SEEDS]
         runs = [json.loads(file.read_text()) for file in files if file.is_file()]
         if runs:
@@ -136,6 +148,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("data", "trunk", "teacher", "class-names", "work"):
         parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--network", choices=NETWORKS, default="ablation")
     parser.add_argument("--steps", type=int, default=80, help="of every variant, after the common start")
     parser.add_argument("--jobs", type=int, default=2, help="runs at once, each on one core")
     parser.add_argument("--summary", action="store_true", help="only write down what is done so far")
@@ -155,7 +168,7 @@ def main() -> None:
 def run_all(arguments: argparse.Namespace) -> None:
     """Every run that is not done yet, `jobs` at once."""
     console = Console()
-    todo = [(variant, seed) for seed in SEEDS for variant in VARIANTS]
+    todo = [(variant, seed) for seed in SEEDS for variant in NETWORKS[arguments.network]]
     todo = [job for job in todo if not (_folder(arguments, *job) / "scores.json").is_file()]
 
     def start(job: tuple[str, int]) -> None:
@@ -171,19 +184,26 @@ def run_all(arguments: argparse.Namespace) -> None:
 
 
 def write(arguments: argparse.Namespace) -> None:
-    """results/ablation.json, and the curves beside it."""
-    config = read_run(ROOT / "configs" / "ablation.yaml")
+    """The network's result, and the curves beside it."""
+    config = _common(arguments)
     values = {
-        "start_steps": config.loop.steps, "steps": arguments.steps, "pictures": PICTURES, "synonym_draws": DRAWS,
+        "start_steps": config.loop.steps, "steps": arguments.steps, "pictures": PICTURES[arguments.network],
+        "synonym_draws": DRAWS[arguments.network],
         "unseen": {name: list(entry.unseen) for name, entry in zip(SETS, config.data, strict=True)},
         "variants": summarise(arguments),
     }  # fmt: skip
-    record.write("ablation", COMMAND, values)
-    curves = record.RESULTS / "ablation"
+    command = COMMAND if arguments.network == "ablation" else f"{COMMAND} --network {arguments.network}"
+    record.write(arguments.network.replace("-", "_"), command, values)
+    curves = record.RESULTS / arguments.network.replace("-", "_")
     curves.mkdir(exist_ok=True)
-    for folder in (arguments.work / "start", *(_folder(arguments, v, seed) for v in VARIANTS for seed in SEEDS)):
+    runs = (_folder(arguments, v, seed) for v in NETWORKS[arguments.network] for seed in SEEDS)
+    for folder in (arguments.work / "start", *runs):
         if (folder / "events.jsonl").is_file():
             (curves / f"{folder.name}.jsonl").write_bytes((folder / "events.jsonl").read_bytes())
+
+
+def _common(arguments: argparse.Namespace) -> RunConfig:
+    return read_run(ROOT / "configs" / f"{arguments.network}.yaml")
 
 
 def _folder(arguments: argparse.Namespace, variant: str, seed: int) -> Path:

@@ -16,6 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import catseg_tables
+
 from gkc.data.catalog import CATALOG
 from gkc.evaluation.markdown import markdown_of
 from gkc.evaluation.report import EvaluationReport, read
@@ -27,6 +29,7 @@ PAGES = (
     "README.md",
     "docs/models/gkc-tiny.md",
     "docs/ablation.md",
+    "docs/catseg.md",
     "docs/data-sets.md",
     "docs/evaluation.md",
     "docs/video.md",
@@ -250,32 +253,53 @@ def _with_spread(mean: float, std: float | None) -> str:
 def ablation() -> str:
     """Every variant on every set: mean and standard deviation over the seeds."""
     document = result("ablation")
+    sets = document["variants"]["plain"]["sets"]
+    return "\n\n".join(_ablation_of(name, document["variants"], document["date"]) for name in sets)
+
+
+def ablation_catseg() -> str:
+    """The same of CAT-Seg, and of GKC beside it wherever both were measured on the same pictures."""
+    if not (RESULTS / "ablation_catseg.json").is_file():
+        return "Not measured yet."
+    catseg, gkc = result("ablation_catseg"), result("ablation")
+    blocks = []
+    for name, count in catseg["pictures"].items():
+        is_alike = gkc["pictures"][name] == count
+        variants = {
+            f"{network}, {variant}": document["variants"][variant]
+            for network, document in {"CAT-Seg": catseg, **({"GKC": gkc} if is_alike else {})}.items()
+            for variant in catseg["variants"]
+        }
+        blocks.append(_ablation_of(f"{name}, {count} pictures", variants, catseg["date"], key=name))
+    return "\n\n".join(blocks)
+
+
+def _ablation_of(title: str, variants: dict[str, Any], date: str, *, key: str | None = None) -> str:
+    """One set's table; `key` is the set's name in the results, if the title is another."""
     columns = {
         "seen": "seen", "unseen": "unseen", "harmonic": "harmonic", "all": "all names", "synonyms": "random synonyms",
     }  # fmt: skip
-    variants = document["variants"]
-    lines = []
-    for name in variants["plain"]["sets"]:
-        lines += [
-            f"{name}, mIoU (present rule) x 100, {document['date']}:",
-            "",
-            "| variant | runs | " + " | ".join(columns.values()) + " | spread over synonym draws |",
-            "|---" * (len(columns) + 3) + "|",
-        ]
-        for variant, found in variants.items():
-            row = found["sets"][name]
-            cells = [_with_spread(row[key]["mean"], row[key]["std"]) for key in columns]
-            spread = 100 * row["synonyms_spread"]["mean"]
-            lines.append(f"| {variant} | {found['runs']} | {' | '.join(cells)} | {spread:.1f} |")
-        lines.append("")
-    return "\n".join(lines[:-1])
+    lines = [
+        f"{title}, mIoU (present rule) x 100, {date}:",
+        "",
+        "| variant | runs | " + " | ".join(columns.values()) + " | spread over synonym draws |",
+        "|---" * (len(columns) + 3) + "|",
+    ]
+    for variant, found in variants.items():
+        row = found["sets"][key or title]
+        cells = [_with_spread(row[column]["mean"], row[column]["std"]) for column in columns]
+        spread = 100 * row["synonyms_spread"]["mean"]
+        lines.append(f"| {variant} | {found['runs']} | {' | '.join(cells)} | {spread:.1f} |")
+    return "\n".join(lines)
 
 
 TABLES: dict[str, Callable[[], str]] = {
     "accuracy": accuracy, "parts": parts, "speed": speed, "classes": classes, "none_of_these": none_of_these,
-    "text_tower": text_tower, "ablation": ablation, "robustness": robustness, "data_sets": data_sets,
-    "evaluation_speed": evaluation_speed, "video_stability": video_stability, "video_objects": video_objects,
-    "video_speed": video_speed,
+    "text_tower": text_tower, "ablation": ablation, "ablation_catseg": ablation_catseg, "robustness": robustness,
+    "data_sets": data_sets, "evaluation_speed": evaluation_speed, "video_stability": video_stability,
+    "video_objects": video_objects, "video_speed": video_speed,
+    "catseg_summary": catseg_tables.summary, "catseg_speed": catseg_tables.speed, "catseg_onnx": catseg_tables.onnx,
+    "catseg_options": catseg_tables.options, "catseg_tiny": catseg_tables.tiny,
 }  # fmt: skip
 
 
