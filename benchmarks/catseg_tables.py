@@ -58,17 +58,22 @@ def summary() -> str:
 
 
 def onnx() -> str:
-    """Torch and ONNX Runtime side by side."""
+    """Torch and ONNX Runtime side by side, for every number of threads."""
     document = _result("catseg_onnx")
     lines = [
-        f"{document['date']}, `{document['command']}`, milliseconds of one view, best of the rounds:",
+        f"{document['date']}, `{document['command']}`, milliseconds of one view, best of the rounds, and how far apart "
+        "logits are at most:",
         "",
-        "| names | torch | ONNX Runtime | ratio |",
-        "|---|---|---|---|",
+        "| threads | names | torch | ONNX Runtime | ratio | logits |",
+        "|---|---|---|---|---|---|",
     ]
-    for names, row in document["aggregate"].items():
-        lines.append(_side_by_side(names, row))
-    lines.append(_side_by_side("the view itself", document["encode"]))
+    for threads, points in document["by_threads"].items():
+        for names, row in points.items():
+            cells = _side_by_side(row["aggregate"]["best"])
+            lines.append(f"| {threads} | {names} | {cells} | {row['max_difference']:.0e} |")
+        views = [row["encode"]["best"] for row in points.values()]
+        cells = _side_by_side(min(views, key=lambda row: row["torch"] + row["onnx"]))
+        lines.append(f"| {threads} | the view itself | {cells} | |")
     return "\n".join(lines)
 
 
@@ -115,6 +120,5 @@ def _cell(row: dict[str, Any]) -> str:
     return f"{' + '.join(f'{value:,.0f}' for value in row['ms'].values())} ms, {row['peak_mb']:,} MB"
 
 
-def _side_by_side(title: str, row: dict[str, Any]) -> str:
-    torch, graph = row["torch"]["best"], row["onnx"]["best"]
-    return f"| {title} | {torch:,.0f} | {graph:,.0f} | {graph / torch:.2f} |"
+def _side_by_side(row: dict[str, float]) -> str:
+    return f"{row['torch']:,.0f} | {row['onnx']:,.0f} | {row['onnx_to_torch']:.2f}"
