@@ -250,7 +250,7 @@ def test_one_kind_of_network_is_not_taken_for_the_other(tmp_path):
     assert read_run(path) == RUN
     small = "loop: {steps: 1}\ndata: [{path: set}]\n"
     for text, says in {
-        "model: {kind: catseg, sise: b}\nobjective: {kind: dense}\n": r"model\.sise: Unexpected",
+        "model: {kind: catseg, sizes: b}\nobjective: {kind: dense}\n": r"model\.sizes: Unexpected",
         "model: {kind: catsek}\n": r"model: kind is none of gkc, catseg",
         "model: {kind: catseg}\n": r"objective\.kind: a catseg network is trained with dense",
         "model: {kind: catseg}\nobjective: {kind: dense}\ntrainable: head\n": "trainable: head is no part of catseg",
