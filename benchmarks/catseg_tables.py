@@ -98,16 +98,16 @@ def tiny() -> str:
     document = _result("catseg_tiny")
     models = document["models"]
     lines = [
-        f"mIoU (present / union), {document['date']}, `{document['command']}`:",
+        f"mIoU (present / union), {document['date']}, `{document['command']}`; of each set the first pictures:",
         "",
-        "| set | names | " + " | ".join(models) + " |",
-        "|---|---|" + "---|" * len(models),
+        "| set | names | pictures | " + " | ".join(models) + " |",
+        "|---|---|---|" + "---|" * len(models),
     ]
     first = next(iter(models.values()))["sets"]
     for name, row in first.items():
         found = (model["sets"][name] for model in models.values())
         cells = " | ".join(f"{scores['miou_present']:.3f} / {scores['miou_union']:.3f}" for scores in found)
-        lines.append(f"| {name} | {row['names']} | {cells} |")
+        lines.append(f"| {name} | {row['names']} | {row['images']} | {cells} |")
     return "\n".join(lines)
 
 
